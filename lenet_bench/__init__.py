@@ -1,0 +1,31 @@
+"""LeNet under every activation function, measured fairly.
+
+Importing the package is cheap: nothing heavy is loaded until it is asked for.
+``lenet_bench.load_sweep(path)`` reads the runs that a sweep left behind.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lenet_bench.analysis.loading import Sweep, load_sweep
+
+    __version__: str
+
+__all__ = ["Sweep", "__version__", "load_sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Sweep", "load_sweep"):
+        return getattr(import_module("lenet_bench.analysis.loading"), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lenet-bench")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,74 @@
+"""`lenet-bench`, also `python -m lenet_bench`: a command line into a trained and reported sweep.
+
+Exit code 0: every run finished or diverged, which is a result. 1: a mistake, or a run that failed.
+130: stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from lenet_bench import command_line, sweep
+from lenet_bench.errors import UserError
+from lenet_bench.records import read_status
+
+INTERRUPTED = 130  # what a shell gives a command that SIGINT ended
+
+
+@hydra.main(str(command_line.CONF), "config", version_base=command_line.VERSION_BASE)
+def application(config: DictConfig) -> float | None:
+    """What Hydra calls for each job."""
+    return sweep.task(config)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # A user's own activation may lie in the folder the command is given in.
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    sweep.register_resolvers()
+    command_line.register_activations()
+    code: object = 0
+    try:
+        command_line.check(sys.argv[1:])
+        application()
+    except UserError as error:
+        print(f"lenet-bench: {error}", file=sys.stderr)
+        code = 1
+    except SystemExit as exit_:
+        code = exit_.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    directory = sweep.sweep_directory()
+    if directory is not None:
+        code = _conclude(directory) or code
+    sys.exit(code)  # type: ignore[arg-type]
+
+
+def _conclude(directory: Path) -> int:
+    """Write and print the report of whatever was trained, and find the exit code."""
+    statuses = [read_status(path.parent).get("status") for path in directory.glob("*/status.json")]
+    if not statuses:
+        if sweep.is_new():
+            shutil.rmtree(directory)  # only what Hydra prepared for runs that never began
+        return 0
+    from lenet_bench.reporting.report import write_report
+    from lenet_bench.reporting.tables import print_table
+
+    try:
+        print_table(write_report(directory, directory))
+    except UserError as error:
+        print(f"lenet-bench: {error}", file=sys.stderr)
+        return 1
+    if "failed" in statuses:
+        return 1
+    return INTERRUPTED if {"interrupted", "running"} & set(statuses) else 0
+
+
+if __name__ == "__main__":
+    main()

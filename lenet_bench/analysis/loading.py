@@ -1,0 +1,394 @@
+"""Run directories in, tidy pandas frames out.
+
+A run directory is read from its files alone (``.hydra/config.yaml``, ``status.json`` and three
+CSVs), without torch and without Hydra. Whatever a killed run left missing, empty or cut off is
+named in a warning of one line and the rest is used.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
+
+from lenet_bench.errors import UserError
+
+log = logging.getLogger(__name__)
+
+METRICS = (
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "best_validation_accuracy",
+    "best_validation_iteration",
+)
+OUTCOMES = (
+    *("run", "sweep", "directory", "status", "error", "iteration", "budget", "seconds", "classes"),
+    *("trained_on", "commit", "started", "ended"),
+    *METRICS,
+)
+"""Columns of :attr:`Sweep.runs` that say what became of a run; all others are configuration."""
+
+BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report")
+"""Keys that decide what is recorded and where, not what is trained: they never part two runs."""
+
+TRAIN = {
+    "iteration": "int64",
+    "epoch": "int64",
+    "lr": "float64",
+    "loss": "float64",
+    "accuracy": "float64",
+    "grad_norm": "float64",
+}
+EVALUATION = {
+    "iteration": "int64",
+    "epoch": "int64",
+    "split": "str",
+    "loss": "float64",
+    "accuracy": "float64",
+}
+LAYERS = {
+    "iteration": "int64",
+    "layer": "str",
+    **dict.fromkeys(
+        (
+            *("units", "dead_fraction", "dormant_fraction", "saturated_fraction"),
+            *("zero_fraction", "died", "revived", "activation_mean", "activation_std"),
+            *("preactivation_mean", "preactivation_std", "weight_norm", "gradient_norm"),
+        ),
+        "float64",
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """The runs of one sweep or of several.
+
+    ``runs`` holds a row per run: ``run``, ``sweep``, ``directory``, its configuration flattened
+    to ``activation``, ``activation.negative_slope``, ``init``, ``lr``, ``seed``, ... and what
+    became of it. The other frames are read when first asked for; each of their rows carries
+    ``run``, ``sweep`` and the swept part of the configuration (activation, init, lr, seed and
+    every key that varies).
+    """
+
+    runs: pd.DataFrame
+
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        """A row per run and iteration; the scheduled learning rate is ``scheduled_lr``."""
+        return self._collect("train.csv", TRAIN, needed_by=None)
+
+    @cached_property
+    def evaluation(self) -> pd.DataFrame:
+        """A row per run, evaluation and split (train, validation, test)."""
+        return self._collect("evaluation.csv", EVALUATION, needed_by="evaluate.every")
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """A row per run, probe and layer."""
+        return self._collect("layers.csv", LAYERS, needed_by="probe.every")
+
+    def select(self, chosen: Sequence[bool] | pd.Series[bool]) -> Sweep:
+        """The same sweep with only the runs where ``chosen`` (a value per run) is true."""
+        return Sweep(self.runs[np.asarray(chosen, dtype=bool)].reset_index(drop=True))
+
+    def _collect(
+        self, file: str, columns: Mapping[str, str], needed_by: str | None
+    ) -> pd.DataFrame:
+        """Concatenate one CSV of every run and join the swept configuration on."""
+        switched_on = (
+            pd.to_numeric(self.runs[needed_by], errors="coerce").ne(0).tolist()
+            if needed_by in self.runs
+            else [True] * len(self.runs)
+        )
+        frames = []
+        for directory, status, expected in zip(
+            self.runs["directory"], self.runs["status"], switched_on, strict=True
+        ):
+            expected = expected and status not in ("failed", "running")
+            frames.append(_read_csv(Path(directory) / file, columns, expected))
+        frame = pd.concat(frames, ignore_index=True).rename(columns={"lr": "scheduled_lr"})
+        for name, dtype in columns.items():
+            if dtype == "str":
+                frame[name] = frame[name].astype("category")
+        positions = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
+        for name in reversed(["run", "sweep", *swept_keys(self.runs)]):
+            frame.insert(0, name, _spread(self.runs[name], positions))
+        return frame
+
+
+def load_sweep(paths: str | Path | Iterable[str | Path]) -> Sweep:
+    """Read the runs of a sweep directory, of several, or single run directories.
+
+    Every direct subdirectory with a ``status.json`` is a run. With several paths the runs are
+    concatenated; the column ``sweep`` tells them apart.
+
+    Raises:
+        UserError: a path does not exist, is no directory, or holds no run.
+    """
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not given:
+        raise UserError("no sweep directory was given; name at least one, e.g. runs/sweep-...")
+    directories = list(dict.fromkeys(run for path in given for run in _run_directories(path)))
+    rows = [row for row in map(_read_run, directories) if row is not None]
+    if not rows:
+        places = ", ".join(map(str, given))
+        raise UserError(
+            f"{places}: none of its {len(directories)} runs has a readable "
+            "configuration (.hydra/config.yaml); nothing can be reported"
+        )
+    return Sweep(_tidy(pd.DataFrame(rows)))
+
+
+def varying_keys(runs: pd.DataFrame) -> list[str]:
+    """The configuration keys in which these runs differ, ``seed`` apart.
+
+    A parameter of a choice (``activation.negative_slope``) varies only when it differs between
+    runs of the same choice: that ELU and leaky ReLU have parameters of their own is not a
+    difference of its own. Keys that only steer recording (probes, checkpoints, device, where the
+    data lies) never count.
+    """
+    keys = []
+    for key in _configuration_keys(runs):
+        if key == "seed" or _is_bookkeeping(key):
+            continue
+        group = key.partition(".")[0]
+        within = [group] if group != key and group in runs else []
+        if key == "dataset.fingerprint":
+            within += [
+                name
+                for name in _configuration_keys(runs)
+                if name.startswith("dataset.") and name not in (key, *BOOKKEEPING)
+            ]
+        if not within:
+            varies = runs[key].nunique() > 1
+        else:
+            varies = bool((runs.groupby(within, dropna=False)[key].nunique() > 1).any())
+        if varies:
+            keys.append(key)
+    return keys
+
+
+def swept_keys(runs: pd.DataFrame) -> list[str]:
+    """Activation, init, lr and seed, then every other key that varies."""
+    always = ["activation", "init", "lr", "seed"]
+    return [
+        *(key for key in always if key in runs),
+        *(key for key in varying_keys(runs) if key not in always),
+    ]
+
+
+def identity_keys(runs: pd.DataFrame) -> list[str]:
+    """The keys that make two runs the same experiment when all are equal, seed included."""
+    return [key for key in _configuration_keys(runs) if not _is_bookkeeping(key)]
+
+
+def _configuration_keys(runs: pd.DataFrame) -> list[str]:
+    return [str(column) for column in runs.columns if column not in OUTCOMES]
+
+
+def _is_bookkeeping(key: str) -> bool:
+    return key in BOOKKEEPING or key.partition(".")[0] in BOOKKEEPING
+
+
+def _run_directories(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UserError(
+            f"{path}: there is no such directory; give a sweep directory such as "
+            "runs/sweep-... (ls runs shows them)"
+        )
+    if not path.is_dir():
+        raise UserError(
+            f"{path}: is a file; give the sweep directory that holds the run directories"
+        )
+    if (path / "status.json").is_file():
+        return [path]
+    try:
+        inside = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    runs = [entry for entry in inside if (entry / "status.json").is_file()]
+    for entry in inside:
+        if entry not in runs and (entry / ".hydra" / "config.yaml").is_file():
+            log.warning("%s: has no status.json; the run is left out", entry)
+    if not runs:
+        raise UserError(
+            f"{path}: holds no runs (no subdirectory with a status.json); give the "
+            "sweep directory itself, e.g. runs/sweep-..."
+        )
+    return runs
+
+
+def _read_run(directory: Path) -> dict[str, Any] | None:
+    """One row of :attr:`Sweep.runs`; ``None``, with a warning, without a configuration."""
+    path = directory / ".hydra" / "config.yaml"
+    try:
+        config = yaml.load(path.read_bytes(), Loader=_Loader)
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        log.warning("%s: %s; the run is left out", path, reason)
+        return None
+    if not isinstance(config, dict) or "activation" not in config:
+        log.warning("%s: names no activation; the run is left out", path)
+        return None
+    status = _read_status(directory / "status.json")
+    dataset = _mapping(status.get("dataset"))
+    row: dict[str, Any] = {
+        "run": directory.name,
+        "sweep": directory.resolve().parent.name,
+        "directory": str(directory),
+        **_flatten(config),
+        "dataset.fingerprint": dataset.get("fingerprint"),
+        "status": status.get("status", "unknown"),
+        "error": status.get("error"),
+        "iteration": status.get("iteration"),
+        "budget": status.get("iterations"),
+        "seconds": status.get("seconds"),
+        "classes": _count(dataset.get("classes")),
+        "trained_on": status.get("device"),
+        "commit": status.get("commit"),
+        "started": status.get("started"),
+        "ended": status.get("ended"),
+    }
+    metrics = _mapping(status.get("metrics"))
+    return row | {name: metrics.get(name) for name in METRICS}
+
+
+def _read_status(path: Path) -> dict[str, Any]:
+    try:
+        status = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        status = None
+    if not isinstance(status, dict):
+        log.warning("%s: cannot be read; the run's status is unknown", path)
+        return {}
+    return status
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(classes: Any) -> Any:
+    return len(classes) if isinstance(classes, list) else classes
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"init": {"name": "normal", "std": 0.1}}`` becomes ``init=normal, init.std=0.1``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{path}.")
+        elif key == "name" and prefix:
+            flat[prefix[:-1]] = value
+        else:
+            flat[path] = json.dumps(value) if isinstance(value, list) else value
+    return flat
+
+
+def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
+    """Order the columns, make run names unique, fill in what runs of the same data share."""
+    configuration = _configuration_keys(runs)
+    groups = list(dict.fromkeys(key.partition(".")[0] for key in configuration))
+    configuration.sort(key=lambda key: groups.index(key.partition(".")[0]))
+    order = ["run", "sweep", *configuration, *OUTCOMES[2:]]
+    runs = runs.reindex(columns=order)
+    for key in configuration:
+        if runs[key].map(lambda value: isinstance(value, bool)).any() or runs[key].dtype == object:
+            runs[key] = runs[key].astype(object).infer_objects()
+    for name in ("iteration", "budget", "seconds", "classes", *METRICS):
+        runs[name] = pd.to_numeric(runs[name], errors="coerce")
+    repeated = runs["run"].duplicated(keep=False)
+    runs.loc[repeated, "run"] = runs["sweep"] + "/" + runs["run"]
+    repeated = runs["run"].duplicated(keep=False)
+    runs.loc[repeated, "run"] = runs["directory"]
+    data = [key for key in configuration if key.partition(".")[0] == "dataset"]
+    data = [key for key in data if key != "dataset.fingerprint"]
+    for name in ("dataset.fingerprint", "classes"):
+        if data and runs[name].isna().any() and runs[name].notna().any():
+            known = runs.groupby(data, dropna=False)[name].transform("first")
+            runs[name] = runs[name].fillna(known)
+    return runs
+
+
+def _read_csv(path: Path, columns: Mapping[str, str], expected: bool) -> pd.DataFrame:
+    """Read a CSV that a killed run may have left missing, empty or cut off in a line."""
+    empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        if expected or not isinstance(error, FileNotFoundError):
+            log.warning("%s: %s", path, "is missing" if not path.exists() else error.strerror)
+        return empty
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        log.warning("%s: the last line is cut off; it is left out", path)
+    if not whole:
+        if not data:
+            log.warning("%s: is empty", path)
+        return empty
+    try:
+        frame: pd.DataFrame = pd.read_csv(io.BytesIO(whole), dtype=dict(columns), **_EXACT)
+    except (ValueError, UnicodeDecodeError):
+        frame = _read_damaged(path, whole, columns)
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        log.warning("%s: lacks the column %s", path, ", ".join(missing))
+        if "iteration" in missing:
+            return empty
+    frame = frame.reindex(columns=list(columns))
+    keys = [name for name in ("iteration", "split", "layer") if name in columns]
+    repeated = frame.duplicated(keys, keep="last")
+    if repeated.any():
+        log.warning("%s: %d repeated rows; the last of each is used", path, repeated.sum())
+        frame = frame[~repeated].sort_values("iteration", kind="stable")
+    return frame
+
+
+def _read_damaged(path: Path, data: bytes, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Keep the lines that can be read and say how many could not."""
+    lines = data.decode("utf-8", errors="replace").replace("\0", "").splitlines()
+    header = lines[0].split(",")
+    cells = [line.split(",") for line in lines[1:]]
+    frame = pd.DataFrame([row for row in cells if len(row) == len(header)], columns=header)
+    numeric = [name for name, dtype in columns.items() if dtype != "str" and name in frame]
+    for name in numeric:
+        values = frame[name]
+        frame[name] = pd.to_numeric(values, errors="coerce").astype("float64")
+        blank = values.str.strip().str.lower().isin(["", "nan"])
+        frame = frame[frame[name].notna() | blank]
+    whole = [name for name in numeric if columns[name] == "int64"]
+    frame = frame.dropna(subset=whole)
+    log.warning("%s: %d unreadable lines are left out", path, len(lines) - 1 - len(frame))
+    return frame.astype({name: columns[name] for name in whole})
+
+
+def _spread(values: pd.Series[Any], positions: np.ndarray[Any, np.dtype[np.int_]]) -> Any:
+    """A run's value on each of its rows; anything but numbers as a categorical, to save memory."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return values.to_numpy()[positions]
+    codes, categories = pd.factorize(values)
+    return pd.Categorical.from_codes(codes[positions], categories=categories)
+
+
+# Floats must read back as they were written; from pandas 3.1 on that is the only way there is.
+_EXACT: dict[str, Any] = (
+    {}
+    if tuple(int(part) for part in pd.__version__.split(".")[:2]) >= (3, 1)
+    else {"float_precision": "round_trip"}
+)
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

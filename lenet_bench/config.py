@@ -1,0 +1,299 @@
+"""The typed schema of one run's configuration: every key of `conf/`, its type and its range.
+
+In: the mapping that Hydra composed. Out: a frozen `RunConfig`, or a `ConfigError` that lists every
+mistake at once. Nothing here imports torch, so that a mistake is answered in about a second.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from lenet_bench.activations import ACTIVATIONS, check_custom_path
+from lenet_bench.errors import UserError
+from lenet_bench.initialization import SCHEMES
+from lenet_bench.optimizers import OPTIMIZERS
+from lenet_bench.parameters import Parameter
+from lenet_bench.schedules import SCHEDULES
+
+MISSING = "???"  # OmegaConf's mark for a value that the user has to give
+
+
+class ConfigError(UserError):
+    """One or several mistakes in the configuration; `problems` holds a line for each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        count = len(self.problems)
+        head = "1 mistake" if count == 1 else f"{count} mistakes"
+        super().__init__(
+            "\n".join(
+                [
+                    f"{head} in the configuration:",
+                    *(f"  {problem}" for problem in self.problems),
+                    "See lenet-bench --help for the groups and the keys.",
+                ]
+            )
+        )
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Choice(Section):
+    """The chosen member of a group (activation, init, optimizer, schedule) and its parameters."""
+
+    name: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything but the name: the keyword arguments of the chosen member."""
+        return self.model_dump(exclude={"name"})
+
+
+def _field(parameter: Parameter) -> Any:
+    """The pydantic type of a table's `Parameter`; its range is checked by the table itself."""
+
+    def check(value: Any) -> Any:
+        problem = parameter.problem(value)
+        if problem:
+            raise ValueError(problem)
+        return parameter.kind(value)
+
+    return Annotated[Any, pydantic.AfterValidator(check)]
+
+
+def _one_of(table: Mapping[str, Mapping[str, Any]], *extra: type[Choice]) -> Any:
+    """A union of one model per table entry, told apart by `name`."""
+    models: list[type[Choice]] = [
+        create_model(
+            f"{name}_choice",
+            __base__=Choice,
+            name=(Literal[name], ...),
+            **{
+                key: (_field(kind) if isinstance(kind, Parameter) else kind, ...)
+                for key, kind in parameters.items()
+            },
+        )
+        for name, parameters in table.items()
+    ]
+    return Annotated[Union[(*models, *extra)], Field(discriminator="name")]  # noqa: UP007
+
+
+def _importable(path: str) -> str:
+    problem = check_custom_path(path)
+    if problem:
+        raise ValueError(problem)
+    return path
+
+
+class CustomActivation(Choice):
+    """The user's own `torch.nn.Module`, named by its import path `package.module:Class`."""
+
+    name: Literal["custom"]
+    path: Annotated[str, pydantic.AfterValidator(_importable)]
+
+
+if TYPE_CHECKING:
+    ActivationChoice = InitChoice = OptimizerChoice = ScheduleChoice = Choice
+else:
+    ActivationChoice = _one_of(
+        {name: entry.parameters for name, entry in ACTIVATIONS.items()}, CustomActivation
+    )
+    _GAIN = Annotated[float, Field(gt=0)]
+    InitChoice = _one_of(
+        {
+            name: {
+                **scheme.parameters,
+                "gain": Literal["auto"] | _GAIN,
+                "logits_gain": _GAIN,
+                "bias": float | None,
+            }
+            for name, scheme in SCHEMES.items()
+        }
+    )
+    OptimizerChoice = _one_of({name: kind.parameters for name, kind in OPTIMIZERS.items()})
+    ScheduleChoice = _one_of({name: kind.parameters for name, kind in SCHEDULES.items()})
+
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class DatasetConfig(Section):
+    """Which images, and how they are split."""
+
+    name: Literal[
+        "digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "image_folder", "fake"
+    ]
+    root: str | None = None
+    size: Annotated[int, Field(ge=16, le=512)] | None = None
+    images: Count | None = None
+    classes: Annotated[int, Field(ge=2)] | None = None
+    channels: Literal[1, 3] | None = None
+    train_size: Count | None
+    validation_size: Count | Share
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class ModelConfig(Section):
+    """The LeNet's shape; `width` multiplies `channels` and `hidden`."""
+
+    name: Literal["lenet5", "lenet_caffe"]
+    channels: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    hidden: Annotated[list[Count], Field(max_length=64)]
+    width: Annotated[float, Field(gt=0, le=64)]
+    pool: Literal["max", "avg"]
+    batch_norm: Literal["none", "before", "after"]
+
+    def scaled(self, units: int) -> int:
+        """`units` times `width`, rounded, at least 1."""
+        return max(1, round(units * self.width))
+
+
+class ProbeConfig(Section):
+    """When and on what the layers are probed, and from where on a unit counts as what."""
+
+    every: CountOrZero
+    images: Count
+    tau: Annotated[float, Field(ge=0, le=1)]
+    saturation: Share
+
+
+class EvaluateConfig(Section):
+    """When the splits are evaluated; `train_images` bounds the sample of the training split."""
+
+    every: Literal["auto"] | CountOrZero
+    train_images: Count | None
+
+
+class CheckpointConfig(Section):
+    """Iterations between checkpoints of `weights.pt`; 0 keeps only the last."""
+
+    every: CountOrZero
+
+
+class ReportConfig(Section):
+    """What the report compares; `target_loss` null is half of chance, ln(classes) / 2 nats."""
+
+    target_loss: Annotated[float, Field(gt=0)] | None
+
+
+class RunConfig(Section):
+    """The whole configuration of one run."""
+
+    activation: ActivationChoice
+    init: InitChoice
+    optimizer: OptimizerChoice
+    schedule: ScheduleChoice
+    dataset: DatasetConfig
+    model: ModelConfig
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    batch_size: Count
+    iterations: Count
+    epochs: Count | None
+    probe: ProbeConfig
+    evaluate: EvaluateConfig
+    checkpoint: CheckpointConfig
+    precision: Literal["float32", "float64", "bfloat16"]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+    report: ReportConfig
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that tell this configuration from every other."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def parse(composed: Mapping[str, Any]) -> RunConfig:
+    """Check a composed configuration (a plain mapping without the `hydra` node).
+
+    Raises:
+        ConfigError: Lists every mistake: the key, the value given, and what is allowed.
+    """
+    try:
+        config = RunConfig.model_validate(dict(composed))
+    except pydantic.ValidationError as error:
+        raise ConfigError(_describe(item) for item in error.errors()) from None
+    problems = list(_contradictions(config))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """`did you mean X? ` for the closest allowed word, or nothing where none is close."""
+    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _describe(error: Any) -> str:
+    """One mistake found by pydantic, as `key=value: what is allowed`."""
+    location = list(error["loc"])
+    if len(location) > 1 and location[0] in ("activation", "init", "optimizer", "schedule"):
+        del location[1]  # the member that pydantic matched is no part of the key
+    # Behind a list's index or a union's branch pydantic names its own types; the key ends before.
+    names = [str(part) for part in location if isinstance(part, str) and part.isidentifier()]
+    known = [part for part in names if part not in ("int", "float", "constrained")]
+    key = ".".join(known)
+    value = error["input"]
+    if value == MISSING or error["type"] == "missing":
+        return f"{key}: must be given, as in {key}=VALUE"
+    if error["type"] == "extra_forbidden":
+        return f"{key}={value}: there is no such key"
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if error["type"] == "string_pattern_mismatch" and key == "device":
+        message = "must be auto, cpu, mps, cuda or cuda:K"
+    return f"{key}={_as_typed(value)}: {message}"
+
+
+def _as_typed(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).replace(" ", "") if isinstance(value, list) else str(value)
+
+
+def _contradictions(config: RunConfig) -> Iterable[str]:
+    """What no single key can show: values that are each allowed but not together."""
+    optimizer, schedule = config.optimizer.parameters, config.schedule.parameters
+    if optimizer.get("nesterov") and not optimizer["momentum"]:
+        yield "optimizer.nesterov=true: needs optimizer.momentum > 0"
+    if config.epochs is None and schedule["warmup"] >= config.iterations:
+        yield (
+            f"schedule.warmup={schedule['warmup']}: must be less than the budget, "
+            f"iterations={config.iterations}"
+        )
+    if config.activation.name != "custom":
+        entry = ACTIVATIONS[config.activation.name]
+        if conflict := entry.conflict(**config.activation.parameters):
+            yield f"activation={entry.name}: {conflict}"
+    dataset = config.dataset
+    if dataset.train_size is not None and dataset.train_size < config.batch_size:
+        yield (
+            f"batch_size={config.batch_size}: must not exceed "
+            f"dataset.train_size={dataset.train_size}"
+        )
+    if dataset.name == "image_folder":
+        folder = Path(str(dataset.root)).expanduser()
+        if not folder.is_dir():
+            yield f"dataset.root={dataset.root}: there is no such folder"
+        elif not (folder / "train").is_dir():
+            yield (
+                f"dataset.root={dataset.root}: the folder holds no train/ folder; "
+                "it must hold train/<class>/<images>"
+            )

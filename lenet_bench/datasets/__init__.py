@@ -1,0 +1,80 @@
+"""Every data set of the program, from its name to splits of uint8 images.
+
+In: plain values of the configuration's `dataset` keys. Out: a `Dataset`. Read in this order:
+`dataset` (what comes out); `digits`, `from_torchvision` and `image_folder` (where images come
+from); `download` and `cache` (how they come only once); `splits` (training and validation).
+
+What reads images is imported when it is needed: worker processes, which get a `Dataset` ready
+made, start without scikit-learn and torchvision.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lenet_bench.datasets.dataset import Dataset, DatasetError, Source, Split, assemble
+
+__all__ = ["NAMES", "Dataset", "DatasetError", "Split", "load"]
+
+NAMES = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "image_folder", "fake")
+
+
+def load(
+    *,
+    name: str,
+    validation_size: float,
+    split_seed: int,
+    root: str | Path = "data",
+    size: int | None = None,
+    train_size: int | None = None,
+    images: int = 1000,
+    classes: int = 10,
+    channels: int = 3,
+) -> Dataset:
+    """Load a data set and hold its validation images out of its training images.
+
+    Args:
+        name: one of `NAMES`.
+        validation_size: images to hold out for validation; a float is a fraction of the training
+            images.
+        split_seed: fixes which images are held out and which are kept.
+        root: the download folder (made if missing), or, of `image_folder`, the folder of images;
+            `digits` and `fake` do not look at it.
+        size: the side, in pixels, to resize to; None keeps what the data set has, 32 for all but
+            `image_folder`.
+        train_size: how many training images to keep, None for all; validation and test stay.
+        images: of `fake`, training and validation images together; a fifth more for testing.
+        classes: of `fake`, their number.
+        channels: of `fake`, 1 or 3.
+
+    Raises:
+        DatasetError: the data are missing, damaged or too few, or cannot be downloaded.
+    """
+    from lenet_bench.datasets.splits import hold_out, subset
+
+    source = _read(name, Path(root).expanduser(), size, images, classes, channels)
+    train, validation = hold_out(source.train, source.classes, validation_size, split_seed)
+    if train_size is not None:
+        train = subset(train, source.classes, train_size, split_seed)
+    return assemble(name, source.classes, train, validation, source.test)
+
+
+def _read(
+    name: str, root: Path, size: int | None, images: int, classes: int, channels: int
+) -> Source:
+    if name not in NAMES:
+        raise DatasetError(f"dataset={name}: no such data set; allowed are {', '.join(NAMES)}")
+    if name == "digits":
+        from lenet_bench.datasets.digits import read_digits
+
+        return read_digits(size)
+    if name == "image_folder":
+        from lenet_bench.datasets.image_folder import read_image_folder
+
+        return read_image_folder(root, size)
+
+    from lenet_bench.datasets.from_torchvision import read_cifar, read_fake, read_mnist
+
+    if name == "fake":
+        return read_fake(size, images, classes, channels)
+    return (read_cifar if name.startswith("cifar") else read_mnist)(name, root, size)

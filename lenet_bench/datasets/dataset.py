@@ -1,0 +1,130 @@
+"""What a data set is to the rest of the program: three splits of uint8 images and their facts.
+
+In: the images and labels of the splits, from any source. Out: a frozen `Dataset` with the
+statistics for standardising and a fingerprint of the data.
+
+Letters in shapes: n images, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lenet_bench.errors import UserError
+
+SIDE = 32  # pixels of LeNet-5's input (LeCun et al. 1998)
+
+
+class DatasetError(UserError):
+    """A data set that is missing, damaged or unfit; the message names the file, folder or key."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels.
+
+    `images` is uint8 (n, C, H, W); `labels` is int64 (n,), indices into the class names.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Split:
+        """Copy the images at `indices`, int64 (k,), in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as its files give it, before validation images are held out of `train`."""
+
+    classes: tuple[str, ...]
+    train: Split
+    test: Split | None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set ready for training.
+
+    `train` and `validation` are in random order, so their first k images are a fair sample.
+    `test` is None for an image folder without test images. `mean` and `std`, float64 (C,), are
+    those of the training split scaled to [0, 1]; a constant channel has the deviation 1, so that
+    standardising turns it into zeros. `fingerprint` is 16 hexadecimal digits that change whenever
+    an image, a label or a class name of any split does.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split | None
+    mean: Tensor
+    std: Tensor
+    fingerprint: str
+
+    def share_memory(self) -> Dataset:
+        """Move the images and labels to shared memory, where spawned workers read them uncopied.
+
+        The tensors are moved in place; the same data set is returned.
+
+        Raises:
+            DatasetError: the machine's shared memory is too small.
+        """
+        splits = [split for split in (self.train, self.validation, self.test) if split is not None]
+        tensors = [tensor for split in splits for tensor in (split.images, split.labels)]
+        try:
+            for tensor in tensors:
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+        except (RuntimeError, OSError) as error:
+            megabytes = sum(tensor.nbytes for tensor in tensors) / 1e6
+            raise DatasetError(
+                f"dataset {self.name}: its {megabytes:,.0f} MB do not fit into shared memory "
+                f"({error}); enlarge /dev/shm (docker: --shm-size), use fewer images "
+                "(dataset.train_size) or a single worker"
+            ) from error
+        return self
+
+
+def assemble(
+    name: str, classes: tuple[str, ...], train: Split, validation: Split, test: Split | None
+) -> Dataset:
+    """Complete a data set with its mean, deviation and fingerprint."""
+    mean, std = channel_statistics(train.images)
+    splits = {"train": train, "validation": validation, "test": test}
+    return Dataset(name, classes, train, validation, test, mean, std, _fingerprint(classes, splits))
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population deviation of each channel, float64 (C,), of images scaled to [0, 1].
+
+    `images` is uint8 (n, C, H, W). Counting the 256 possible values first makes both exact to
+    rounding, whatever the number of images, without a floating-point copy of them.
+    """
+    counts = torch.stack(
+        [torch.bincount(channel.reshape(-1), minlength=256) for channel in images.unbind(1)]
+    ).double()  # (C, 256)
+    values = torch.arange(256, dtype=torch.float64)
+    pixels = counts.sum(1)
+    mean = (counts @ values) / pixels
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / pixels
+    std = variance.sqrt() / 255
+    return mean / 255, torch.where(std > 0, std, 1.0)
+
+
+def _fingerprint(classes: tuple[str, ...], splits: dict[str, Split | None]) -> str:
+    digest = hashlib.sha256(repr(classes).encode())
+    for name, split in splits.items():
+        if split is None:
+            continue
+        digest.update(f"{name} {tuple(split.images.shape)}".encode())
+        digest.update(split.images.contiguous().numpy().data)
+        digest.update(split.labels.contiguous().numpy().astype("<i8").data)
+    return digest.hexdigest()[:16]

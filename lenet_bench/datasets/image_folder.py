@@ -1,0 +1,232 @@
+"""A user's own images: `root/train/<class>/*` and, if present, `root/test/<class>/*`.
+
+In: the folder. Out: a `Source` of uint8 images, decoded once and then read from the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from rich.progress import MofNCompleteColumn
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from lenet_bench.datasets import cache
+from lenet_bench.datasets.dataset import DatasetError, Source, Split
+from lenet_bench.datasets.progress import progress_bar
+
+LEAST_SIDE = 2
+_GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"}
+_CHUNK = 256
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class _Folder:
+    classes: tuple[str, ...]
+    files: list[os.DirEntry[str]]  # training images first, class by class, sorted by name
+    labels: list[int]
+    train_images: int
+    has_test: bool
+
+
+class _UnfitError(Exception):
+    """An image that decodes but cannot be used."""
+
+
+def read_image_folder(root: Path, size: int | None) -> Source:
+    """Read the images of a folder, RGB unless every one of them is stored as greyscale.
+
+    Each is resized to `size` x `size` (bilinear, antialiased) where it differs; with None they
+    keep the size that they must then share. Nested folders belong to their class folder; hidden
+    files and those without an image's ending are passed over.
+
+    Raises:
+        DatasetError: the folder, one of its class folders or an image is missing or unfit.
+    """
+    try:
+        folder = _scan(root)
+        key = cache.key(root, size, folder.files)
+    except OSError as error:
+        raise DatasetError(f"dataset.root={root}: cannot read it ({error})") from error
+    images = cache.read(root, size, key)
+    if images is None:
+        images = _decode(folder.files, size)
+        cache.write(root, size, key, images)
+    tensor, labels = torch.from_numpy(images), torch.tensor(folder.labels)
+    cut = folder.train_images
+    return Source(
+        classes=folder.classes,
+        train=Split(tensor[:cut], labels[:cut]),
+        # Cloned, as a view would keep the memory of all images, which sharing would share.
+        test=Split(tensor[cut:].clone(), labels[cut:].clone()) if folder.has_test else None,
+    )
+
+
+def _scan(root: Path) -> _Folder:
+    layout = "images are expected as train/<class>/* and, optionally, test/<class>/*"
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "no such folder"
+        raise DatasetError(f"dataset.root={root}: {problem}; {layout} in it")
+    if not (root / "train").is_dir():
+        found = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
+        raise DatasetError(f"dataset.root={root}: no folder train in it, but {found}; {layout}")
+    classes = _class_folders(root / "train")
+    if not classes:
+        raise DatasetError(f"{root / 'train'}: no class folder in it; {layout}")
+    if len(classes) == 1:
+        raise DatasetError(
+            f"{root / 'train'}: only one class, {classes[0]!r}; at least two are needed"
+        )
+    splits = ["train"]
+    if (root / "test").is_dir():
+        splits.append("test")
+        _compare_classes(root, classes, _class_folders(root / "test"))
+    files: list[os.DirEntry[str]] = []
+    labels: list[int] = []
+    train_images = 0
+    for split in splits:
+        for label, name in enumerate(classes):
+            members = _image_files(root / split / name)
+            if not members:
+                raise DatasetError(
+                    f"{root / split / name}: no image in this class folder (an image ends in "
+                    f"{', '.join(IMG_EXTENSIONS)}); add some, or remove the class from train and "
+                    "test"
+                )
+            files += members
+            labels += [label] * len(members)
+        train_images = train_images or len(files)
+    return _Folder(classes, files, labels, train_images, "test" in splits)
+
+
+def _class_folders(folder: Path) -> tuple[str, ...]:
+    return tuple(
+        sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    )
+
+
+def _compare_classes(root: Path, train: Sequence[str], test: Sequence[str]) -> None:
+    for here, there, missing in (
+        ("train", "test", sorted(set(train) - set(test))),
+        ("test", "train", sorted(set(test) - set(train))),
+    ):
+        if missing:
+            raise DatasetError(
+                f"{root / there / missing[0]}: missing class folder; {here} has {missing[0]!r}"
+                f"{f' and {len(missing) - 1} more' * (len(missing) > 1)} that {there} lacks: both "
+                "must have the same classes"
+            )
+
+
+def _image_files(folder: Path) -> list[os.DirEntry[str]]:
+    files = []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                files += _image_files(Path(entry.path))
+            elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                files.append(entry)
+    return files
+
+
+def _decode(files: Sequence[os.DirEntry[str]], size: int | None) -> NDArray[np.uint8]:
+    """Decode all files to (n, C, H, W), or say which ones cannot be."""
+    height, width = (size, size) if size else _common_size(files)
+    try:
+        pixels = np.empty((len(files), height, width, 3), np.uint8)
+    except MemoryError as error:
+        raise DatasetError(
+            f"{len(files):,} images of {width}x{height} pixels do not fit into memory: give a "
+            "smaller dataset.size"
+        ) from error
+    grey = np.zeros(len(files), bool)
+    problems: list[str] = []
+
+    def decode_chunk(start: int) -> int:
+        chunk = files[start : start + _CHUNK]
+        for index, file in enumerate(chunk, start):
+            try:
+                pixels[index], grey[index] = _decode_one(file.path, height, width, size is None)
+            except Exception as error:  # Pillow's decoders let any kind of exception through
+                problems.append(f"{file.path} ({_reason(error)})")
+        return len(chunk)
+
+    executor = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
+    # Pillow warns of odd metadata and of large images; the former is harmless, the latter checked.
+    with warnings.catch_warnings(), progress_bar(MofNCompleteColumn()) as bar:
+        warnings.simplefilter("ignore")
+        task = bar.add_task("decoding images", total=len(files))
+        try:
+            for done in executor.map(decode_chunk, range(0, len(files), _CHUNK)):
+                bar.advance(task, done)
+        finally:
+            executor.shutdown(cancel_futures=True)
+    if problems:
+        more = f" and {len(problems) - _NAMED:,} more" if len(problems) > _NAMED else ""
+        raise DatasetError(
+            f"{len(problems):,} of {len(files):,} images cannot be used: "
+            f"{', '.join(sorted(problems)[:_NAMED])}{more}; replace or remove them"
+        )
+    return np.ascontiguousarray(pixels[..., : 1 if grey.all() else 3].transpose(0, 3, 1, 2))
+
+
+def _common_size(files: Sequence[os.DirEntry[str]]) -> tuple[int, int]:
+    path = files[0].path
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            _check_size(width, height)
+    except Exception as error:
+        raise DatasetError(f"{path} ({_reason(error)}): replace or remove it") from error
+    return height, width
+
+
+def _decode_one(path: str, height: int, width: int, strict: bool) -> tuple[NDArray[np.uint8], bool]:
+    """Return the pixels, (H, W, 3) or (H, W, 1), and whether they are grey."""
+    with Image.open(path) as image:
+        _check_size(image.width, image.height)
+        if strict and (image.height, image.width) != (height, width):
+            raise _UnfitError(
+                f"{image.width}x{image.height} pixels where the first image has {width}x{height}: "
+                "give dataset.size to resize them all"
+            )
+        grey = image.mode in _GREY_MODES
+        plain = _eight_bits(image) if grey else image.convert("RGB")
+    if plain.size != (width, height):
+        plain = plain.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(plain).reshape(height, width, -1), grey
+
+
+def _check_size(width: int, height: int) -> None:
+    most = Image.MAX_IMAGE_PIXELS
+    if min(width, height) < LEAST_SIDE:
+        raise _UnfitError(f"{width}x{height} pixels, at least {LEAST_SIDE}x{LEAST_SIDE} needed")
+    if most is not None and width * height > most:
+        raise _UnfitError(f"{width}x{height} pixels, more than the {most:,} allowed")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I"):
+        return image.convert("L")
+    # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise _UnfitError("more than 16 bits a pixel: convert it to 8 bits")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be read"
+    return str(error) or type(error).__name__

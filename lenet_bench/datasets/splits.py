@@ -1,0 +1,87 @@
+"""Holding validation images out of the training images, and taking a part of those left.
+
+In: a `Split` and sizes from the configuration. Out: smaller splits, stratified (each class keeps
+its share) and fixed by the split seed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from sklearn.utils import resample
+
+from lenet_bench.datasets.dataset import DatasetError, Split
+
+
+def hold_out(
+    split: Split, classes: tuple[str, ...], validation_size: float, seed: int
+) -> tuple[Split, Split]:
+    """Divide the training images into training and validation, each in random order.
+
+    `validation_size` is a number of images, or, if a float, a fraction of them.
+
+    Raises:
+        DatasetError: too few or too many validation images, or a class too small to divide.
+    """
+    available, least = len(split), len(classes)
+    fraction = isinstance(validation_size, float)
+    count = round(validation_size * available) if fraction else int(validation_size)
+    if not least <= count <= available - least:
+        as_images = f" ({count:,} images)" if fraction else ""
+        raise DatasetError(
+            f"dataset.validation_size={validation_size}{as_images} does not fit the {available:,} "
+            f"training images: with {least} classes, {_allowed(least, available - least)}, so "
+            "that validation and what is left for training have an image of each class"
+        )
+    _require(split, classes, 2, "to divide between training and validation")
+    train, validation = train_test_split(
+        np.arange(available), test_size=count, stratify=split.labels.numpy(), random_state=seed
+    )
+    rest = _take(split, train)
+    _require(rest, classes, 1, f"left for training by dataset.validation_size={validation_size}")
+    return rest, _take(split, validation)
+
+
+def subset(train: Split, classes: tuple[str, ...], train_size: int, seed: int) -> Split:
+    """Keep `train_size` of the training images, in random order.
+
+    Raises:
+        DatasetError: more images asked for than there are, or fewer than one a class.
+    """
+    available, least = len(train), len(classes)
+    if not least <= train_size <= available:
+        raise DatasetError(
+            f"dataset.train_size={train_size} does not fit the {available:,} training images left "
+            f"by dataset.validation_size: with {least} classes, {_allowed(least, available)}, or "
+            "null for all"
+        )
+    kept = resample(
+        np.arange(available),
+        replace=False,
+        n_samples=train_size,
+        random_state=seed,
+        stratify=train.labels.numpy(),
+    )
+    part = _take(train, kept)
+    _require(part, classes, 1, f"among the {train_size:,} of dataset.train_size")
+    return part
+
+
+def _take(split: Split, indices: NDArray[np.int64]) -> Split:
+    return split.take(torch.from_numpy(indices))
+
+
+def _allowed(least: int, most: int) -> str:
+    return f"{least:,} to {most:,} are allowed" if least <= most else "no size is possible"
+
+
+def _require(split: Split, classes: tuple[str, ...], least: int, purpose: str) -> None:
+    counts = torch.bincount(split.labels, minlength=len(classes)).tolist()
+    for name, count in zip(classes, counts, strict=True):
+        if count < least:
+            raise DatasetError(
+                f"class {name!r} has {count} image{'s' * (count != 1)} {purpose}, at least {least} "
+                "needed: add images of this class, or change the sizes"
+            )

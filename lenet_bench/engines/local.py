@@ -1,0 +1,281 @@
+"""Trains stacks on this machine: here, or in several worker processes that share the data.
+
+In: stacks of runs with their data sets. Out: an outcome per run. A worker's death costs its stack
+one more try and never the others; Ctrl-C lets every worker write what it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import multiprocessing
+
+from lenet_bench.datasets import Dataset
+from lenet_bench.errors import UserError
+from lenet_bench.records import mark_failed
+from lenet_bench.training import Outcome, Run, train_stack
+
+# glibc returns large blocks to the system at once and pays for fresh pages at every iteration;
+# these thresholds let it keep them. Read when a process starts.
+MALLOC_SETTINGS = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+}
+TRIES = 2  # of a stack whose worker died
+
+
+@dataclass(frozen=True)
+class StackJob:
+    """A stack to train: its number in the sweep, its runs, and the key of their data set."""
+
+    index: int
+    runs: tuple[Run, ...]
+    dataset: str
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or SIGTERM into a question the training loop asks: `requested`.
+
+    A second Ctrl-C interrupts at once, as usual.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __call__(self) -> bool:
+        return self.requested
+
+    @contextlib.contextmanager
+    def handled(self, first: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Handle the signals meanwhile; `first` is called at the first of them."""
+
+        def handle(number: int, _: FrameType | None) -> None:
+            if self.requested and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.requested = True
+            first()
+
+        try:
+            before = {
+                number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+        except ValueError:  # not the main thread, which alone may handle signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def available_cores() -> int:
+    """Processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def train(
+    jobs: Sequence[StackJob],
+    datasets: Mapping[str, Dataset],
+    *,
+    workers: int,
+    progress: Callable[[int], None],
+    finished: Callable[[Sequence[Outcome]], None],
+    stop: StopRequest,
+) -> None:
+    """Train all stacks.
+
+    Args:
+        jobs: The stacks, in the order to start them.
+        datasets: Data sets by the key that jobs name.
+        workers: Processes; with one, the stacks are trained in this process.
+        progress: Called with run-iterations done since the last call.
+        finished: Called with the outcomes of a stack when it ends.
+        stop: When requested, running stacks write what they have and no other starts.
+    """
+    if workers == 1:
+        _keep_memory()
+        with stop.handled():
+            for job in jobs:
+                if stop():
+                    return
+                finished(_train_job(job, datasets, progress, stop))
+        return
+    for dataset in datasets.values():
+        dataset.share_memory()
+    _Pool(jobs, datasets, workers, progress, finished, stop).run()
+
+
+def _train_job(
+    job: StackJob,
+    datasets: Mapping[str, Dataset],
+    progress: Callable[[int], None],
+    stopped: Callable[[], bool],
+) -> list[Outcome]:
+    """Train a stack; what keeps it from starting becomes the outcome of its runs."""
+    try:
+        return train_stack(
+            job.runs, datasets[job.dataset], index=job.index, progress=progress, stopped=stopped
+        )
+    except Exception as error:
+        what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return _failed(job, what)
+
+
+def _failed(job: StackJob, error: str) -> list[Outcome]:
+    for run in job.runs:
+        mark_failed(run.directory, error)
+    return [Outcome(run.directory, "failed", {}, error) for run in job.runs]
+
+
+class _Pool:
+    """Worker processes, each with a pipe: stacks go out; progress and outcomes come back."""
+
+    def __init__(
+        self,
+        jobs: Sequence[StackJob],
+        datasets: Mapping[str, Dataset],
+        workers: int,
+        progress: Callable[[int], None],
+        finished: Callable[[Sequence[Outcome]], None],
+        stop: StopRequest,
+    ) -> None:
+        self.waiting = list(jobs)
+        self.tries: dict[int, int] = {}
+        self.datasets = datasets
+        self.workers = workers
+        self.progress, self.finished, self.stop = progress, finished, stop
+        self.processes: dict[Any, multiprocessing.Process] = {}  # by pipe
+        self.running: dict[Any, StackJob | None] = {}
+
+    def run(self) -> None:
+        with self.stop.handled(self._pass_on), _environment(MALLOC_SETTINGS):
+            try:
+                for _ in range(min(self.workers, len(self.waiting))):
+                    self._start_worker()
+                while self.running:
+                    for pipe in wait(list(self.running)):
+                        self._listen(pipe)
+            finally:
+                for process in self.processes.values():
+                    process.terminate()
+                for process in self.processes.values():
+                    process.join()
+
+    def _start_worker(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        threads = max(1, available_cores() // self.workers)
+        process = context.Process(target=_work, args=(theirs, self.datasets, threads))
+        # From a terminal Ctrl-C reaches the workers too; only this process is to pass it on.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        theirs.close()  # or the worker's death would not be seen
+        self.processes[ours] = process
+        self.running[ours] = None
+        self._assign(ours)
+
+    def _assign(self, pipe: Any) -> None:
+        """Give a worker the next stack, or let it go."""
+        if not self.waiting or self.stop():
+            self.running.pop(pipe)
+            with contextlib.suppress(OSError):
+                pipe.send(None)
+            return
+        job = self.waiting.pop(0)
+        self.running[pipe] = job
+        with contextlib.suppress(OSError):  # dead already: its pipe will say so
+            pipe.send(job)
+
+    def _listen(self, pipe: Any) -> None:
+        try:
+            kind, content = pipe.recv()
+        except (EOFError, OSError):
+            self._died(pipe)
+            return
+        if kind == "progress":
+            self.progress(content)
+        else:
+            self.finished(content)
+            self._assign(pipe)
+
+    def _died(self, pipe: Any) -> None:
+        job = self.running.pop(pipe)
+        process = self.processes.pop(pipe)
+        process.join()
+        if job is not None:
+            self.tries[job.index] = self.tries.get(job.index, 0) + 1
+            again = self.tries[job.index] < TRIES and not self.stop()
+            cause = f"its worker process died (exit code {process.exitcode})"
+            if again:
+                print(f"Stack {job.index}: {cause}; it is tried again.", file=sys.stderr)
+                self.waiting.insert(0, job)
+            else:
+                self.finished(_failed(job, cause))
+        if self.waiting and not self.stop():
+            self._start_worker()
+
+    def _pass_on(self) -> None:
+        """Ask the workers to stop."""
+        for process in self.processes.values():
+            if process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
+
+
+def _work(pipe: Connection, datasets: Mapping[str, Dataset], threads: int) -> None:
+    """A worker's life: train stacks until there are no more."""
+    torch.set_num_threads(threads)
+    stop = StopRequest()
+
+    def progress(iterations: int) -> None:
+        try:
+            pipe.send(("progress", iterations))
+        except OSError:  # the parent is gone
+            stop.requested = True
+
+    with stop.handled():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes it on as SIGTERM
+        with contextlib.suppress(EOFError, OSError):
+            while (job := pipe.recv()) is not None:
+                pipe.send(("finished", _train_job(job, datasets, progress, stop)))
+
+
+@contextlib.contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the processes started meanwhile; the user's own win."""
+    added = [name for name in settings if name not in os.environ]
+    os.environ.update({name: settings[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _keep_memory() -> None:
+    """What `MALLOC_SETTINGS` do, for a process that runs already, as far as glibc allows."""
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        trim_threshold, mmap_max, largest = -1, -4, 2**31 - 1
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, largest)
+
+

@@ -1,0 +1,120 @@
+"""Hydra launcher `hydra/launcher=stacked`: collects the jobs of a sweep and trains them in stacks.
+
+Hydra imports every plugin at start-up, so this file imports nothing heavy. Each job goes through
+Hydra's own `run_job`: it gets its directory, its `.hydra/` and its callbacks. The job only says
+what it wants to train (`lenet_bench.sweep.task`); what was said is then trained together. A task
+that is not lenet-bench's simply runs, job after job.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+@dataclass
+class StackedLauncherConf:
+    """The launcher's options; `auto` chooses."""
+
+    _target_: str = "hydra_plugins.lenet_bench_launcher.stacked.StackedLauncher"
+    engine: str = "local"
+    workers: Any = "auto"
+    stack_size: Any = "auto"
+    skip_finished: bool = True
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="stacked", node=StackedLauncherConf, provider="lenet_bench"
+)
+
+
+class StackedLauncher(Launcher):
+    """Trains the jobs of a sweep in stacks.
+
+    Args:
+        engine: Where: `local`, in processes of this machine.
+        workers: Worker processes, or `auto`: one per core.
+        stack_size: The most runs in a stack, or `auto`.
+        skip_finished: Whether runs that the sweep directory holds finished are left alone.
+    """
+
+    def __init__(
+        self, engine: str, workers: int | str, stack_size: int | str, skip_finished: bool
+    ) -> None:
+        self.engine = engine
+        self.workers = workers
+        self.stack_size = stack_size
+        self.skip_finished = skip_finished
+        self.config: DictConfig | None = None
+        self.task_function: TaskFunction | None = None
+        self.hydra_context: HydraContext | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Remember what Hydra hands over."""
+        self.config = config
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run each job, then train what the jobs asked for.
+
+        Returns:
+            A `JobReturn` per job; its value is the run's last validation loss in nats.
+        """
+        from lenet_bench import sweep
+        from lenet_bench.errors import UserError
+
+        setup_globals()
+        sweep.register_resolvers()
+        assert self.config is not None
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        with sweep.collecting(job_overrides) as collected:
+            returns, owners = [], []
+            for number, overrides in enumerate(job_overrides, initial_job_idx):
+                before = len(collected)
+                returns.append(self._run_job(number, overrides))
+                owners.append(collected[before][1] if len(collected) > before else None)
+            jobs = list(collected)
+        if not jobs:
+            return returns
+        try:
+            results = sweep.train(jobs, sweep.engine_options(vars(self)))
+        except UserError as error:
+            print(f"lenet-bench: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        for result, directory in zip(returns, owners, strict=True):
+            if directory is not None:
+                result.return_value = results[directory]
+        return returns
+
+    def _run_job(self, number: int, overrides: Sequence[str]) -> JobReturn:
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.task_function is not None
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = number
+            config.hydra.job.num = number
+        result = run_job(
+            hydra_context=self.hydra_context,
+            task_function=self.task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        return result

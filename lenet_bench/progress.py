@@ -1,0 +1,120 @@
+"""How a sweep tells that it goes on: a live bar on a terminal, plain lines otherwise.
+
+In: run-iterations done and outcomes. Out: text on standard error, so that standard output holds
+the result alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn
+
+if TYPE_CHECKING:
+    from lenet_bench.training import Outcome
+
+BETWEEN_LINES = 10.0  # seconds
+BEFORE_ESTIMATE = 3.0  # seconds of training without which an estimate would be a guess
+
+
+class Progress:
+    """Shows how far a sweep's training is.
+
+    Args:
+        runs: Runs of the sweep.
+        skipped: How many of them were finished before.
+    """
+
+    def __init__(self, runs: int, skipped: int) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._runs, self._ended = runs, skipped
+        self._total = self._done = 0
+        self._first: float | None = None  # when the first iterations were reported
+        self._done_at_first = 0
+        self._next_line = 0.0
+        self._bar: Bar | None = None
+        if skipped:
+            self._console.print(f"{_count(skipped, 'run')} finished before; not trained again.")
+
+    @contextlib.contextmanager
+    def training(self, iterations: int, stacks: int, workers: int) -> Iterator[None]:
+        """Show progress meanwhile; `iterations` are those of all runs together."""
+        self._total = iterations
+        self._console.print(
+            f"Training {_count(self._runs - self._ended, 'run')} in {_count(stacks, 'stack')}, "
+            f"{_count(workers, 'worker')}, {iterations:,} iterations in all."
+        )
+        if not self._console.is_terminal:
+            self._next_line = time.monotonic() + BETWEEN_LINES
+            yield
+            return
+        self._bar = Bar(
+            BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"),
+            console=self._console, transient=True,
+        )  # fmt: skip
+        with self._bar:
+            self._bar.add_task(self._text(), total=iterations)
+            yield
+        self._bar = None
+
+    def advance(self, iterations: int) -> None:
+        """Run-iterations were done since the last call."""
+        self._done += iterations
+        if self._first is None:
+            self._first, self._done_at_first = time.monotonic(), self._done
+        self._show()
+
+    def finished(self, outcomes: Sequence[Outcome]) -> None:
+        """A stack ended."""
+        self._ended += len(outcomes)
+        for outcome in outcomes:
+            if outcome.status in ("diverged", "failed"):
+                self._console.print(
+                    f"{outcome.directory.name} {outcome.status}: {outcome.error}", markup=False
+                )
+        self._show()
+
+    def interrupted(self) -> None:
+        """The user stopped the sweep."""
+        self._console.print("Stopped. What was measured so far is written.")
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=self._done, description=self._text())
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + BETWEEN_LINES
+            share = self._done / self._total if self._total else 1.0
+            self._console.print(f"{share:4.0%}  {self._text()}")
+
+    def _text(self) -> str:
+        parts = [f"{self._ended} of {_count(self._runs, 'run')} ended"]
+        left = self._seconds_left()
+        if left is not None:
+            parts.append(f"about {_duration(left)} left")
+        return ", ".join(parts)
+
+    def _seconds_left(self) -> float | None:
+        """From the speed since the first report, which start-up does not slow; None at first."""
+        if self._first is None or self._done >= self._total:
+            return None
+        elapsed, done = time.monotonic() - self._first, self._done - self._done_at_first
+        if elapsed < BEFORE_ESTIMATE or not done:
+            return None
+        return elapsed / done * (self._total - self._done)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,211 @@
+"""The directory of one run: three CSVs that grow while it trains, `status.json`, `weights.pt`.
+
+In: rows and metrics from the training loop. Out: files that are complete up to the last block even
+when the process is killed, and that say how the run ended. `status.json` and `weights.pt` are
+replaced atomically: a reader sees the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "train": ("iteration", "epoch", "lr", "loss", "accuracy", "grad_norm"),
+    "evaluation": ("iteration", "epoch", "split", "loss", "accuracy"),
+    "layers": (
+        "iteration",
+        "layer",
+        "units",
+        "dead_fraction",
+        "dormant_fraction",
+        "saturated_fraction",
+        "zero_fraction",
+        "died",
+        "revived",
+        "activation_mean",
+        "activation_std",
+        "preactivation_mean",
+        "preactivation_std",
+        "weight_norm",
+        "gradient_norm",
+    ),
+}
+
+
+class RunRecorder:
+    """Writes what one run leaves behind, into a directory of its own.
+
+    Args:
+        directory: The run directory; what an earlier, unfinished attempt left there is replaced.
+        facts: What is known beforehand and goes into `status.json` as it is: the budget, device,
+            dataset, stack.
+    """
+
+    def __init__(self, directory: Path, facts: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self._facts = dict(facts)
+        self._started = _now()
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "weights.pt").unlink(missing_ok=True)
+        self._files: dict[str, TextIO] = {
+            name: (directory / f"{name}.csv").open("w", newline="", encoding="utf-8")
+            for name in COLUMNS
+        }
+        for name, columns in COLUMNS.items():
+            self.write(name, [columns])
+        self.status("running", iteration=0, metrics={}, seconds=0.0)
+
+    def write(self, name: str, rows: Iterable[Sequence[object]]) -> None:
+        """Append rows to `name`.csv and hand them to the operating system at once.
+
+        Floats are written by `repr`, the shortest text that reads back as the same float64.
+        """
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self._files[name].write(text.getvalue())
+        self._files[name].flush()
+
+    def weights(self, state: Mapping[str, Tensor]) -> None:
+        """Replace `weights.pt` by a plain `LeNet` state dict."""
+        import torch
+
+        target = self.directory / "weights.pt"
+        partial = target.with_suffix(".partial")
+        torch.save(dict(state), partial)
+        os.replace(partial, target)
+
+    def status(
+        self,
+        status: Status,
+        *,
+        iteration: int,
+        metrics: Mapping[str, float | int],
+        seconds: float,
+        error: str | None = None,
+        **more: Any,
+    ) -> None:
+        """Replace `status.json`.
+
+        Args:
+            status: How the run stands.
+            iteration: The last iteration in `train.csv`.
+            metrics: The latest evaluation of each split, and the best validation accuracy.
+            seconds: This run's share of its stack's wall time.
+            error: What went wrong, for `failed` and `diverged`.
+            **more: Merged into the facts given at the start, section by section.
+        """
+        facts = dict(self._facts)
+        for section, values in more.items():
+            facts[section] = {**facts.get(section, {}), **values}
+        write_status(
+            self.directory,
+            {
+                "status": status,
+                "error": error,
+                "name": self.directory.name,
+                "iteration": iteration,
+                **facts,
+                "metrics": dict(metrics),
+                "seconds": seconds,
+                "started": self._started,
+                "ended": None if status == "running" else _now(),
+                "versions": versions(),
+                "commit": commit(),
+            },
+        )
+
+    def close(self) -> None:
+        """Close the CSVs."""
+        for file in self._files.values():
+            file.close()
+
+
+def write_status(directory: Path, content: Mapping[str, Any]) -> None:
+    """Write `status.json` atomically; numbers that are not finite become null."""
+    target = directory / "status.json"
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, target)
+
+
+def read_status(directory: Path) -> dict[str, Any]:
+    """The content of `status.json`; empty where there is none or it cannot be read."""
+    try:
+        content = json.loads((directory / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def mark_failed(directory: Path, error: str) -> None:
+    """Say in `status.json` that a run failed whose own process could not say so."""
+    directory.mkdir(parents=True, exist_ok=True)
+    status = read_status(directory)
+    known = {"name": directory.name, "iteration": 0, "metrics": {}, "seconds": 0.0}
+    write_status(
+        directory, {**known, **status, "status": "failed", "error": error, "ended": _now()}
+    )
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions of what took part in the computation."""
+    packages = ("lenet-bench", "torch", "torchvision", "hydra-core", "numpy")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+@cache
+def commit() -> str | None:
+    """The git commit of the installed source, `+` behind it where files differ; None outside git."""
+    source = Path(__file__).resolve().parent
+    try:
+        # The source may be installed below a repository that is not its own.
+        subprocess.run(
+            ["git", "ls-files", "--error-unmatch", "records.py"],
+            cwd=source, capture_output=True, check=True, timeout=10,
+        )
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
+            cwd=source, capture_output=True, check=True, text=True, timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: strict readers refuse a file that holds one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""Figures, tables and the report: frames in, files out. Nothing heavy is imported here."""

@@ -1,0 +1,86 @@
+"""``lenet-bench-report``: rebuilds tables and figures from run directories.
+
+Command line in; files and a table in the terminal out. Exit code 1 for a mistake of the user's,
+2 for a command line that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from lenet_bench.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    # pandas and matplotlib take a second to import; --help and mistakes do not wait for them.
+    from lenet_bench.reporting.report import write_report
+    from lenet_bench.reporting.tables import print_table
+
+    try:
+        output = given.output or _default_output(given.sweeps)
+        report = write_report(given.sweeps, output, given.target_loss)
+    except UserError as error:
+        sys.exit(f"lenet-bench-report: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print_table(report)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lenet-bench-report",
+        description="Rebuild summary.csv, the figures and report.html from the run directories "
+        "of one or several sweeps. Nothing is trained; the runs' own files are not changed.",
+        epilog="example: lenet-bench-report runs/sweep-2025-01-31 --target-loss 0.5",
+    )
+    parser.add_argument(
+        "sweeps", nargs="+", type=Path, metavar="SWEEP", help="a sweep directory, e.g. runs/NAME"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: the sweep directory; with several, a new runs/report-TIME)",
+    )
+    parser.add_argument(
+        "--target-loss",
+        type=_positive,
+        metavar="NATS",
+        help="training loss for 'iterations to target' (default: the runs' report.target_loss, "
+        "else half of chance, ln(classes)/2)",
+    )
+    return parser
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of nats, e.g. 1.15")
+    return value
+
+
+def _default_output(sweeps: list[Path]) -> Path:
+    if len(sweeps) == 1:
+        return sweeps[0]
+    stem = f"report-{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    candidate, number = Path("runs") / stem, 1
+    while candidate.exists():
+        number += 1
+        candidate = Path("runs") / f"{stem}-{number}"
+    return candidate
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""From run directories to the report: tables, figures and ``report.html``, written atomically.
+
+In go the directories of one sweep or several; out come ``summary.csv``, ``figures/`` and
+``report.html`` in the output directory, and a :class:`Report` that the terminal prints.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lenet_bench.analysis.loading import Sweep, identity_keys, load_sweep
+from lenet_bench.analysis.summary import (
+    WINDOW,
+    describe_target,
+    group_keys,
+    summarise,
+    summarise_groups,
+)
+from lenet_bench.errors import UserError
+from lenet_bench.reporting import figures, html
+from lenet_bench.reporting.comparison import describe_value, ordered
+from lenet_bench.reporting.tables import NOTHING, comparison_rows
+
+FORMATS = ("png", "svg")
+MOST_VALUES = 60
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found and what was written.
+
+    ``summary`` has a row per run, ``groups`` a row per configuration without its seed, told apart
+    by ``keys``; ``troubles`` names each run that did not finish, ``notes`` what was left out.
+    """
+
+    title: str
+    summary: pd.DataFrame
+    groups: pd.DataFrame
+    keys: tuple[str, ...]
+    troubles: tuple[str, ...]
+    notes: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+
+def write_report(
+    sweeps: str | Path | Iterable[str | Path], output: str | Path, target_loss: float | None = None
+) -> Report:
+    """Rebuild every table and figure from the run directories of one or several sweeps.
+
+    Runs that occur in several sweeps count once. ``target_loss`` (nats) replaces the runs' own.
+
+    Raises:
+        UserError: there are no runs, or the output directory cannot be written.
+    """
+    sweep, notes = distinct_runs(load_sweep(sweeps))
+    output = Path(output)
+    summary = summarise(sweep, target_loss)
+    groups = summarise_groups(summary)
+    keys = tuple(group_keys(summary))
+    title = f"{_what(summary)}: {describe_target(summary, target_loss)}"
+    troubles = tuple(_troubles(summary))
+    try:
+        (output / "figures").mkdir(parents=True, exist_ok=True)
+        paths = [output / "summary.csv"]
+        _replace(paths[0], summary.to_csv(index=False).encode())
+        pictures = {}
+        for name, figure in _figures(sweep, notes).items():
+            for suffix in FORMATS:
+                path = output / "figures" / f"{name}.{suffix}"
+                if figure is None:
+                    path.unlink(missing_ok=True)
+                    continue
+                content = figures.save(figure, path)
+                _replace(path, content)
+                paths.append(path)
+                if suffix == "png":
+                    pictures[name] = content
+        paths.append(output / "report.html")
+        report = Report(title, summary, groups, keys, troubles, tuple(notes), tuple(paths))
+        _replace(paths[-1], render(report, pictures).encode())
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or output}: cannot be written: {error.strerror}; choose "
+            "another directory with --output"
+        ) from None
+    return report
+
+
+def distinct_runs(sweep: Sweep) -> tuple[Sweep, list[str]]:
+    """Drop repetitions: the same configuration and seed is one sample, however often it was run.
+
+    Of equal runs the one that finished is kept, else the one that got furthest, else the latest.
+    """
+    runs = sweep.runs
+    keys = identity_keys(runs)
+    worth = runs.assign(finished=runs["status"] == "finished", order=np.arange(len(runs)))
+    worth = worth.sort_values(["finished", "iteration", "order"], na_position="first")
+    repeated = worth.duplicated(keys, keep="last").sort_index()
+    notes = [
+        f"{directory}: repeats a run (same configuration and seed) and is left out"
+        for directory in runs.loc[repeated, "directory"]
+    ]
+    return (sweep.select(~repeated) if repeated.any() else sweep), notes
+
+
+def render(report: Report, pictures: dict[str, bytes]) -> str:
+    """The HTML of a report; ``pictures`` are PNGs by name."""
+    summary = report.summary
+    headers, rows = comparison_rows(report.groups, report.keys)
+    explained = (
+        f"{report.title}. Loss in nats: final is the mean over a finished run's last {WINDOW} "
+        "iterations, mean is over the whole run. ± is half of the 95 % interval over seeds "
+        "(Student's t). The target counts as reached when the mean of the last "
+        f"{WINDOW} mini-batch losses is at or below it."
+    )
+    sections = [
+        html.subtitle(", ".join(map(str, summary["sweep"].unique()))),
+        html.section("What was run", html.facts(_facts(report))),
+        html.section("Comparison", html.table(headers, rows, headers.index("seeds"), explained)),
+    ]
+    if pictures:
+        images = "\n".join(
+            html.image(png, name.replace("_", " ")) for name, png in pictures.items()
+        )
+        sections.append(html.section("Figures", images))
+    if report.troubles:
+        heading = "Runs that diverged, failed or did not finish"
+        sections.append(html.section(heading, html.listing(report.troubles)))
+    if report.notes:
+        sections.append(html.section("Notes", html.listing(report.notes)))
+    sections.append(html.section("Runs", _runs_table(report)))
+    return html.page(f"lenet-bench: {_what(summary)}", sections)
+
+
+def _figures(sweep: Sweep, notes: list[str]) -> dict[str, Figure | None]:
+    """Each figure, or ``None`` with a note when nothing was recorded for it."""
+    train, evaluation, layers = sweep.train, sweep.evaluation, sweep.layers
+    drawn: dict[str, Figure | None] = dict.fromkeys(
+        ("training_loss", "validation_accuracy", "dead_fraction")
+    )
+    if np.isfinite(train["loss"]).any():
+        drawn["training_loss"] = figures.training_loss(train, sweep.runs)
+    else:
+        notes.append("no training loss was recorded (train.csv): the figure is left out")
+    if evaluation.loc[evaluation["split"] == "validation", "accuracy"].notna().any():
+        drawn["validation_accuracy"] = figures.validation_accuracy(evaluation, sweep.runs)
+    else:
+        notes.append("no validation accuracy was recorded (evaluation.csv): the figure is left out")
+    if layers["dead_fraction"].notna().any():
+        drawn["dead_fraction"] = figures.dead_fraction(layers, sweep.runs)
+    else:
+        notes.append("no dead units were recorded (layers.csv): the figure is left out")
+    return drawn
+
+
+def _what(summary: pd.DataFrame) -> str:
+    datasets = (
+        [str(name) for name in summary["dataset"].dropna().unique()] if "dataset" in summary else []
+    )
+    where = f" on {', '.join(datasets)}" if datasets else ""
+    runs = f"{len(summary)} run{'s' if len(summary) != 1 else ''}"
+    names = [str(name) for name in summary["activation"].unique()]
+    return f"{', '.join(names) if len(names) <= 5 else f'{len(names)} activations'}{where} ({runs})"
+
+
+def _troubles(summary: pd.DataFrame) -> list[str]:
+    lines = []
+    for status in ("diverged", "failed", "interrupted", "running", "unknown"):
+        for _, run in summary[summary["status"] == status].iterrows():
+            at = "" if pd.isna(run["iteration"]) else f" at iteration {run['iteration']:.0f}"
+            of = "" if pd.isna(run["budget"]) else f" of {run['budget']:.0f}"
+            words = "status unknown, last seen" if status == "unknown" else status
+            words = "still running or killed," if status == "running" else words
+            reason = f": {run['error']}" if isinstance(run["error"], str) else ""
+            lines.append(f"{run['run']}: {words}{at}{of}{reason}")
+    return lines
+
+
+def _facts(report: Report) -> dict[str, str]:
+    """What all runs share and what varies, in words."""
+    summary = report.summary
+    counts = summary["status"].value_counts()
+    facts = {
+        "runs": f"{len(summary)} ({', '.join(f'{n} {name}' for name, n in counts.items())})",
+        "training time": str(timedelta(seconds=round(float(summary["seconds"].sum())))),
+    }
+    for name, words in (("trained_on", "trained on"), ("commit", "commit")):
+        values = summary[name].dropna().unique()
+        if len(values):
+            facts[words] = ", ".join(map(str, values))
+    configuration = list(summary.columns[2 : summary.columns.get_loc("status")])
+    varying = [key for key in configuration if key in (*report.keys, "seed")]
+    for key in varying:
+        chosen = [describe_value(value) for value in ordered(summary[key].dropna())]
+        more = ", ..." if len(chosen) > MOST_VALUES else ""
+        facts[key] = ", ".join(chosen[:MOST_VALUES]) + more
+    constant = [key for key in configuration if key not in varying and _is_constant(summary[key])]
+    facts["everywhere"] = ", ".join(f"{k}={describe_value(summary[k].iloc[0])}" for k in constant)
+    return facts
+
+
+def _is_constant(values: pd.Series[Any]) -> bool:
+    return bool(values.notna().all()) and values.nunique() == 1
+
+
+def _runs_table(report: Report) -> str:
+    columns = [
+        "run",
+        "status",
+        "iteration",
+        "final_train_loss",
+        "mean_train_loss",
+        "iterations_to_target",
+        "best_validation_accuracy",
+        "test_accuracy",
+        "seconds",
+    ]
+    rows = [[_cell(value) for value in row] for row in report.summary[columns].to_numpy(object)]
+    headers = [name.replace("_", " ") for name in columns]
+    caption = "All columns, and every run's configuration, are in summary.csv."
+    return html.folded(f"all {len(rows)} runs", html.table(headers, rows, 2, caption))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return NOTHING if np.isnan(value) else f"{value:.5g}"
+    return str(value)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

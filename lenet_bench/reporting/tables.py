@@ -1,0 +1,150 @@
+"""The comparison as a table: the groups' frame in, text out, for the terminal and for HTML.
+
+Every cell says what it averages: ``0.31 ± 0.02`` is mean and half of the 95 % interval, and
+``(4 of 5)`` follows when some runs have no such value. ``never`` counts runs that did not reach
+the target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from lenet_bench.reporting.comparison import activation_rank, describe_value, line_label, ordered
+
+if TYPE_CHECKING:
+    from lenet_bench.reporting.report import Report
+
+NOTHING = "\N{EN DASH}"
+PLAIN_WIDTH = 10_000
+
+
+def comparison_rows(groups: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells, a row per group; ``keys`` are what tells the groups apart."""
+    parameters = [key for key in keys if key.startswith("activation.")]
+    others = [key for key in keys if key != "activation" and key not in parameters]
+    headers = [
+        "activation",
+        *others,
+        "seeds",
+        "final loss",
+        "mean loss",
+        "iterations to target",
+        "test accuracy",
+        "diverged",
+        "failed",
+        "unfinished",
+    ]
+    rows = [
+        [
+            line_label(group, parameters),
+            *(describe_value(group[key]) for key in others),
+            str(group["seeds"]),
+            average(group, "final_train_loss", 4),
+            average(group, "mean_train_loss", 4),
+            to_target(group),
+            average(group, "test_accuracy", 2, percent=True),
+            *(str(group[name] or "") for name in ("diverged", "failed", "unfinished")),
+        ]
+        for _, group in _sorted(groups, others, parameters).iterrows()
+    ]
+    used = [
+        number
+        for number, name in enumerate(headers)
+        if name not in ("diverged", "failed", "unfinished") or any(row[number] for row in rows)
+    ]
+    return [headers[i] for i in used], [[row[i] for i in used] for row in rows]
+
+
+def average(group: pd.Series[Any], name: str, digits: int, percent: bool = False) -> str:
+    """``97.31 ± 0.42 %``: the mean with half of its interval, as far as there is one."""
+    scale, unit = (100.0, " %") if percent else (1.0, "")
+    n = int(group[f"{name}_n"])
+    if n == 0:
+        return NOTHING
+    mean, high = scale * group[f"{name}_mean"], scale * group[f"{name}_high"]
+    half = f" ± {high - mean:.{digits}f}" if math.isfinite(high) else ""
+    share = f" ({n} of {group['runs']})" if n < group["runs"] else ""
+    return f"{mean:.{digits}f}{half}{unit}{share}"
+
+
+def to_target(group: pd.Series[Any]) -> str:
+    """Iterations to the target: a mean when every run got there, else how many never did."""
+    if pd.isna(group["target_loss"]):
+        return NOTHING
+    never = group["runs"] - group["reached"]
+    if not never:
+        return average(group, "iterations_to_target", 0)
+    missed = f"never ({never} of {group['runs']})"
+    median = group["iterations_to_target_median"]
+    return missed if pd.isna(median) else f"median {median:.0f}, {missed}"
+
+
+def print_table(report: Report, console: Console | None = None) -> None:
+    """Print the comparison, what went wrong, and the paths that were written.
+
+    Away from a terminal the table is plain text whose lines are never wrapped.
+    """
+    console = console or Console()
+    plain = not console.is_terminal
+    headers, rows = comparison_rows(report.groups, report.keys)
+    table = Table(
+        title=report.title,
+        title_justify="left",
+        box=None if plain else _box(),
+        pad_edge=False,
+        title_style="bold",
+        padding=(0, 2, 0, 0) if plain else (0, 1),
+    )
+    first_number = headers.index("seeds")
+    for number, header in enumerate(headers):
+        table.add_column(
+            header,
+            justify="left" if number < first_number else "right",
+            no_wrap=True,
+            overflow="ignore",
+        )
+    for row in rows:
+        table.add_row(*row)
+    width, wide = console.width, Console(width=PLAIN_WIDTH)
+    if plain or wide.measure(table).maximum > width:
+        console = Console(
+            file=console.file,
+            width=PLAIN_WIDTH,
+            force_terminal=console.is_terminal,
+            color_system=_colours(console),
+        )
+    console.print(table, crop=False, soft_wrap=True)
+    for line in [*report.troubles, *report.notes]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for path in report.paths:
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _sorted(groups: pd.DataFrame, others: list[str], parameters: list[str]) -> pd.DataFrame:
+    """Panels' order first, then the zoo's, so that neighbours are what one compares."""
+    columns = {f"rank of {key}": _ranks(groups[key]) for key in (*others, *parameters)}
+    columns["rank of activation"] = groups["activation"].map(activation_rank).tolist()
+    order = [f"rank of {key}" for key in (*others, "activation", *parameters)]
+    ranked = groups.assign(**columns).sort_values(order, kind="stable")
+    return ranked.drop(columns=list(columns))
+
+
+def _ranks(values: pd.Series[Any]) -> list[int]:
+    order = [describe_value(value) for value in ordered(values)]
+    return [order.index(describe_value(value)) for value in values]
+
+
+def _box() -> Any:
+    from rich import box
+
+    return box.SIMPLE_HEAD
+
+
+def _colours(console: Console) -> Any:
+    return console.color_system if console.is_terminal else None

@@ -1,0 +1,455 @@
+"""N LeNets trained as one program: the stack, layer for layer beside the plain `LeNet`.
+
+In: N initialised plain LeNets of one architecture, each with its activation, and batches of
+images. Out: the logits of all of them, gradients in one buffer, and plain state dicts again.
+
+Shapes: N runs in the stack, B images in a batch, C channels or units of a layer in one run, H and
+W height and width. Feature maps of all runs lie side by side as channels, (B, N*C, H, W) in
+channels_last memory, so that the first convolution of runs that share a batch is one dense
+convolution and the second a grouped one; fully connected layers are batched products (N, B, C).
+Every operation keeps the runs apart: no run's NaN can reach another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from lenet_bench.activations import ACTIVATIONS, Activation
+from lenet_bench.functional import elementwise
+from lenet_bench.model import LeNet, activation_module
+
+BATCH_NORM_MOMENTUM = 0.1  # torch's default, as in the plain LeNet
+BATCH_NORM_EPS = 1e-5
+
+
+class Batch(NamedTuple):
+    """The images that one or several neighbouring runs receive."""
+
+    images: Tensor  # (B, C, H, W), standardised, channels_last
+    runs: int  # how many runs of the stack, in order, share them
+
+
+class Observer(Protocol):
+    """What a probe looks at: called for every hidden layer of a forward pass."""
+
+    def __call__(self, layer: str, preactivation: Tensor, activation: Tensor) -> None:
+        """See one layer's values before pooling: (B, N*C, H, W) or (N, B, C)."""
+
+
+@dataclass(frozen=True)
+class RunActivation:
+    """The activation of one run: an entry of the zoo by name, or `custom`, the user's module."""
+
+    name: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    generator: torch.Generator | None = None  # RReLU's noise
+
+    @property
+    def entry(self) -> Activation | None:
+        """The zoo's entry; None for the user's own module."""
+        return ACTIVATIONS.get(self.name)
+
+    @property
+    def has_fixed_torch_module(self) -> bool:
+        """Whether torch.nn has the function, with nothing learned or drawn."""
+        fixed = self.entry is not None and self.entry.torch_module is not None
+        return fixed and self.name not in ("prelu", "rrelu")
+
+    @property
+    def commutes_with_max_pool(self) -> bool:
+        """Whether pooling first gives the same and costs a quarter."""
+        return self.entry is not None and self.entry.non_decreasing
+
+
+class _Group(NamedTuple):
+    """Neighbouring runs whose activation is computed by one call."""
+
+    start: int
+    stop: int
+    activation: RunActivation  # of its first run; those of the others differ in noise at most
+
+
+class _Slot(NamedTuple):
+    """Where a parameter of the plain LeNet lies in a row of the stack's buffer."""
+
+    offset: int
+    shape: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        return self.offset + torch.Size(self.shape).numel()
+
+
+class Stack:
+    """N LeNets of one architecture.
+
+    Args:
+        models: The plain LeNets, initialised; their parameters are copied.
+        activations: The activation of each.
+        device: Where the stack lives.
+        compute: The type that forward and backward passes compute in; parameters keep the type
+            of the models.
+
+    Attributes:
+        parameters: (N, P), a row per run: all of its parameters; a run without learned slopes
+            has unused columns at the end.
+        gradients: (N, P), filled by `backward`.
+        decay_mask: (N, P), 0 where weight decay must not pull: the activations' own parameters.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[LeNet],
+        activations: Sequence[RunActivation],
+        *,
+        device: torch.device,
+        compute: torch.dtype,
+    ) -> None:
+        first = models[0]
+        self.runs = len(models)
+        self.hidden_layers = first.hidden_layers
+        self.weighted_layers = first.weighted_layers
+        self.units = first.units
+        self.batch_norm = first.batch_norm
+        self.max_pool = isinstance(first.pool, nn.MaxPool2d)
+        self.compute = compute
+        self._activations = list(activations)
+        self._groups = _groups(activations, models)
+        # A norm between activation and pooling may reverse the order of its inputs.
+        self._may_pool_first = self.max_pool and self.batch_norm != "after"
+
+        self._slots = [_layout(model) for model in models]
+        columns = max(slot.end for slots in self._slots for slot in slots.values())
+        dtype = first.conv1.weight.dtype
+        self.parameters = torch.zeros(self.runs, columns, dtype=dtype, device=device)
+        self.gradients = torch.zeros_like(self.parameters)
+        self.decay_mask = torch.ones_like(self.parameters)
+        for row, (model, slots) in enumerate(zip(models, self._slots, strict=True)):
+            for name, parameter in model.named_parameters():
+                slot = slots[name]
+                self.parameters[row, slot.offset : slot.end] = parameter.detach().flatten()
+                if name.startswith("activations."):
+                    self.decay_mask[row, slot.offset : slot.end] = 0
+
+        self._leaves: list[Tensor] = []
+        self._leaf_gradients: list[Tensor] = []
+        self._shared = {
+            name: self._leaf(slice(None), slot)
+            for name, slot in self._slots[0].items()
+            if not name.startswith("activations.")
+        }
+        # Torch's own modules, whose kernels do forward and backward in one pass each.
+        self._fused = {
+            group.start: activation_module(group.activation.name, 1, group.activation.parameters)
+            for group in self._groups
+            if group.activation.has_fixed_torch_module
+        }
+        self._slopes: dict[tuple[int, str], Tensor] = {}  # PReLU: (first run of a group, layer)
+        self._modules: dict[tuple[int, str], tuple[nn.Module, dict[str, Tensor]]] = {}
+        for group in self._groups:
+            for layer in self.hidden_layers:
+                if group.activation.name == "prelu":
+                    slot = self._slots[group.start][f"activations.{layer}.weight"]
+                    runs = slice(group.start, group.stop)
+                    self._slopes[group.start, layer] = self._leaf(runs, slot)
+                elif group.activation.entry is None:
+                    self._modules[group.start, layer] = self._own_module(
+                        models[group.start].activations[layer], group.start, layer
+                    )
+
+        self._statistics: dict[str, tuple[Tensor, Tensor]] = {}  # running mean, variance: (N*C,)
+        for layer in first.norms:
+            norms = [model.norms[layer] for model in models]
+            self._statistics[layer] = (
+                torch.cat([norm.running_mean for norm in norms]).to(device),  # type: ignore[arg-type]
+                torch.cat([norm.running_var for norm in norms]).to(device),  # type: ignore[arg-type]
+            )
+        self._steps_seen = 0  # what batch norm calls num_batches_tracked
+
+    # --- parameters ---------------------------------------------------------------------------
+
+    def _leaf(self, runs: slice | int, slot: _Slot) -> Tensor:
+        """A leaf that views a parameter of some runs; `backward` finds where its gradient goes."""
+        columns = slice(slot.offset, slot.end)
+        values, gradients = self.parameters[runs, columns], self.gradients[runs, columns]
+        lead = values.shape[:-1]
+        leaf = values.view(*lead, *slot.shape).detach().requires_grad_()
+        self._leaves.append(leaf)
+        self._leaf_gradients.append(gradients.view(*lead, *slot.shape))
+        return leaf
+
+    def _own_module(
+        self, module: nn.Module, run: int, layer: str
+    ) -> tuple[nn.Module, dict[str, Tensor]]:
+        module = module.to(self.parameters.device)
+        leaves = {
+            name: self._leaf(run, self._slots[run][f"activations.{layer}.{name}"])
+            for name, _ in module.named_parameters()
+        }
+        return module, leaves
+
+    def columns(self, layer: str) -> slice:
+        """The columns of `parameters` and `gradients` that hold a layer's weight."""
+        slot = self._slots[0][f"{layer}.weight"]
+        return slice(slot.offset, slot.end)
+
+    def state_dict(self, run: int) -> dict[str, Tensor]:
+        """The state dict of one run's plain `LeNet`, on the CPU."""
+        state = {
+            name: self.parameters[run, slot.offset : slot.end].view(slot.shape).cpu().clone()
+            for name, slot in self._slots[run].items()
+        }
+        for layer, (mean, variance) in self._statistics.items():
+            channels = slice(run * self.units[layer], (run + 1) * self.units[layer])
+            state[f"norms.{layer}.running_mean"] = mean[channels].cpu().clone()
+            state[f"norms.{layer}.running_var"] = variance[channels].cpu().clone()
+            state[f"norms.{layer}.num_batches_tracked"] = torch.tensor(self._steps_seen)
+        for (start, layer), (module, _) in self._modules.items():
+            if start == run:
+                for name, buffer in module.named_buffers():
+                    state[f"activations.{layer}.{name}"] = buffer.cpu().clone()
+        return state
+
+    # --- forward and backward -----------------------------------------------------------------
+
+    def forward(
+        self,
+        batches: Sequence[Batch],
+        *,
+        training: bool,
+        observer: Observer | None = None,
+    ) -> Tensor:
+        """Compute the logits (N, B, classes) of all runs.
+
+        Args:
+            batches: The images; together they serve the N runs in order.
+            training: Batch norm by the batch's own statistics; without an observer, its running
+                statistics are updated and RReLU draws noise.
+            observer: Sees every hidden layer before pooling. An observed pass changes no state.
+        """
+        learning = training and observer is None
+        if learning:
+            self._steps_seen += 1
+        x = self._first_convolution(batches)  # (B, N*C, H, W)
+        x = self._after_weights("conv1", x, training, learning, observer)
+        x = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
+        x = self._after_weights("conv2", x, training, learning, observer)
+        b, _, h, w = x.shape
+        x = x.reshape(b, self.runs, -1, h, w).transpose(0, 1).reshape(self.runs, b, -1)
+        for layer in self.hidden_layers[2:]:
+            x = self._linear(layer, x)  # (N, B, C)
+            x = self._after_weights(layer, x, training, learning, observer)
+        return self._linear("logits", x)
+
+    def backward(self, losses: Tensor) -> None:
+        """Fill `gradients` with those of each run's own loss, (N,)."""
+        # Each loss depends on its run's parameters alone, so the sum keeps gradients apart.
+        found = torch.autograd.grad(losses.sum(), self._leaves, allow_unused=True)
+        for target, gradient in zip(self._leaf_gradients, found, strict=True):
+            if gradient is None:  # a user's own module may not use all it has
+                target.zero_()
+            else:
+                target.copy_(gradient)
+
+    def _weight(self, layer: str) -> Tensor:
+        weight = self._shared[f"{layer}.weight"]  # (N, C, C_in, 5, 5)
+        return weight.flatten(0, 1).to(self.compute, memory_format=torch.channels_last)
+
+    def _bias(self, layer: str) -> Tensor:
+        return self._shared[f"{layer}.bias"].flatten().to(self.compute)
+
+    def _first_convolution(self, batches: Sequence[Batch]) -> Tensor:
+        weight, bias = self._weight("conv1"), self._bias("conv1")
+        if len(batches) == 1:
+            return F.conv2d(batches[0].images, weight, bias)
+        sizes = [batch.runs * self.units["conv1"] for batch in batches]
+        parts = zip(batches, weight.split(sizes), bias.split(sizes), strict=True)
+        return torch.cat([F.conv2d(batch.images, w, b) for batch, w, b in parts], dim=1)
+
+    def _linear(self, layer: str, x: Tensor) -> Tensor:
+        weight, bias = self._shared[f"{layer}.weight"], self._shared[f"{layer}.bias"]
+        return torch.baddbmm(
+            bias.unsqueeze(1).to(self.compute), x, weight.transpose(1, 2).to(self.compute)
+        )
+
+    def _after_weights(
+        self, layer: str, z: Tensor, training: bool, learning: bool, observer: Observer | None
+    ) -> Tensor:
+        """Norm, activation and pooling, in the order of the plain LeNet or an equivalent one."""
+        if self.batch_norm == "before":
+            z = self._norm(layer, z, training, learning)
+        convolution = layer.startswith("conv")
+        if convolution and self._may_pool_first and observer is None:
+            return self._pooled_activation(layer, z, learning)
+        h = self._activate(layer, z, learning)
+        if observer is not None:
+            observer(layer, z, h)
+        if self.batch_norm == "after":
+            h = self._norm(layer, h, training, learning)
+        return self._pool(h) if convolution else h
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2) if self.max_pool else F.avg_pool2d(x, 2)
+
+    def _norm(self, layer: str, x: Tensor, training: bool, learning: bool) -> Tensor:
+        mean, variance = self._statistics[layer]
+        flat = x if x.dim() == 4 else x.transpose(0, 1).flatten(1)  # (B, N*C, ...)
+        result = F.batch_norm(
+            flat.to(mean.dtype),
+            mean if learning or not training else None,
+            variance if learning or not training else None,
+            self._shared[f"norms.{layer}.weight"].flatten(),
+            self._shared[f"norms.{layer}.bias"].flatten(),
+            training=training,
+            momentum=BATCH_NORM_MOMENTUM,
+            eps=BATCH_NORM_EPS,
+        ).to(self.compute)
+        if x.dim() == 4:
+            return result
+        return result.unflatten(1, (self.runs, -1)).transpose(0, 1)
+
+    # --- activations --------------------------------------------------------------------------
+
+    def _activate(self, layer: str, z: Tensor, learning: bool) -> Tensor:
+        return self._by_group(
+            layer, z, lambda group, part: self._activate_group(layer, group, part, learning)
+        )
+
+    def _pooled_activation(self, layer: str, z: Tensor, learning: bool) -> Tensor:
+        """Activation and max pooling, pooling first wherever the activation allows it."""
+
+        def pooled(group: _Group, part: Tensor) -> Tensor:
+            if group.activation.commutes_with_max_pool:
+                return self._activate_group(layer, group, self._pool(part), learning)
+            return self._pool(self._activate_group(layer, group, part, learning))
+
+        if all(group.activation.commutes_with_max_pool for group in self._groups):
+            return self._activate(layer, self._pool(z), learning)  # pools all runs at once
+        return self._by_group(layer, z, pooled)
+
+    def _by_group(self, layer: str, z: Tensor, apply: Callable[[_Group, Tensor], Tensor]) -> Tensor:
+        """Apply a function to the part of each group and put the results side by side."""
+        if len(self._groups) == 1:
+            return apply(self._groups[0], z)
+        # (B, N*C, H, W) of a convolution, (N, B, C) of a fully connected layer
+        dim, width = (1, self.units[layer]) if z.dim() == 4 else (0, 1)
+        parts = z.split([(group.stop - group.start) * width for group in self._groups], dim)
+        results = [apply(group, part) for group, part in zip(self._groups, parts, strict=True)]
+        return torch.cat(results, dim)
+
+    def _activate_group(self, layer: str, group: _Group, z: Tensor, learning: bool) -> Tensor:
+        if (group.start, layer) in self._modules:
+            module, leaves = self._modules[group.start, layer]
+            module.train(learning)
+            plain = z if z.dim() == 4 else z[0]  # (B, C, H, W) or (B, C), as in the plain LeNet
+            result: Tensor = functional_call(module, leaves, (plain,))
+            return result.view_as(z)
+        if group.start in self._fused:
+            return self._fused[group.start](z)  # type: ignore[no-any-return]
+        entry = group.activation.entry
+        assert entry is not None
+        return elementwise(z, entry, self._arguments(layer, group, z, learning))
+
+    def _arguments(
+        self, layer: str, group: _Group, z: Tensor, noise: bool = False
+    ) -> dict[str, float | Tensor]:
+        """The arguments of a group's formula: numbers, or tensors that broadcast against z."""
+        if (group.start, layer) in self._slopes:
+            slopes = self._slopes[group.start, layer]  # (n, C), or (n, 1) for one per layer
+            if z.dim() == 4:
+                n, units = group.stop - group.start, self.units[layer]
+                return {"slope": slopes.expand(n, units).reshape(-1, 1, 1).to(z.dtype)}
+            return {"slope": slopes.unsqueeze(1).to(z.dtype)}
+        if group.activation.name == "rrelu" and noise:
+            return {"slope": self._noise(self._activations[group.start : group.stop], z)}
+        entry = group.activation.entry
+        assert entry is not None
+        return dict(entry.arguments(group.activation.parameters))
+
+    def _noise(self, runs: Sequence[RunActivation], z: Tensor) -> Tensor:
+        """RReLU's slopes for each input, every run's drawn from its own generator."""
+        dim = 1 if z.dim() == 4 else 0
+        shape = list(z.shape)
+        shape[dim] //= len(runs)
+        drawn = []
+        for run in runs:
+            noise = torch.empty(shape, dtype=z.dtype, device=z.device)
+            lower, upper = run.parameters["lower"], run.parameters["upper"]
+            drawn.append(noise.uniform_(lower, upper, generator=run.generator))
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn, dim)
+
+    def derivative(self, layer: str, preactivation: Tensor) -> Tensor:
+        """f'(z) of every run's activation, for pre-activations as an observer sees them."""
+
+        def of_group(group: _Group, z: Tensor) -> Tensor:
+            entry = group.activation.entry
+            if entry is None:
+                return self._own_derivative(layer, group, z)
+            return entry.derivative(z, **self._arguments(layer, group, z))
+
+        return self._by_group(layer, preactivation, of_group)
+
+    def _own_derivative(self, layer: str, group: _Group, z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = z.detach().requires_grad_()
+            # Element by element, so the gradient of the sum is the derivative.
+            total = self._activate_group(layer, group, x, learning=False).sum()
+            return torch.autograd.grad(total, x)[0]
+
+    def max_slope(self, run: int, layer: str) -> float:
+        """sup |f'| of a run's activation; that of the user's own is unknown, NaN."""
+        activation = self._activations[run]
+        if activation.entry is None:
+            return math.nan
+        arguments = activation.entry.arguments(activation.parameters)
+        if activation.name == "prelu":
+            group = next(group for group in self._groups if group.start <= run < group.stop)
+            learned = self._slopes[group.start, layer][run - group.start].detach()
+            arguments["slope"] = float(learned.abs().max())
+        return activation.entry.max_slope(**arguments)
+
+    def can_die(self, run: int) -> bool:
+        """Whether a run's activation has intervals of exactly zero derivative."""
+        activation = self._activations[run]
+        entry = activation.entry
+        if entry is None or entry.name == "prelu":
+            return True  # unknown, or a slope may reach 0: the derivative itself decides
+        return entry.can_die(**entry.arguments(activation.parameters))
+
+
+def _layout(model: LeNet) -> dict[str, _Slot]:
+    """Columns for every parameter: the activations' own last, since runs differ in them."""
+    names = dict(model.named_parameters())
+    slots: dict[str, _Slot] = {}
+    offset = 0
+    for name in sorted(names, key=lambda name: name.startswith("activations.")):
+        slots[name] = _Slot(offset, tuple(names[name].shape))
+        offset = slots[name].end
+    return slots
+
+
+def _groups(activations: Sequence[RunActivation], models: Sequence[LeNet]) -> list[_Group]:
+    """Neighbours with the same function; a run with a module of its own stands alone."""
+
+    def kind(run: int) -> object:
+        activation = activations[run]
+        if activation.entry is None:
+            return run
+        if activation.name == "prelu":  # initial slopes do not matter once they are parameters
+            return activation.name, [tuple(p.shape) for p in models[run].activations.parameters()]
+        return activation.name, activation.parameters
+
+    groups = []
+    for _, members in groupby(range(len(activations)), key=kind):
+        runs = list(members)
+        groups.append(_Group(runs[0], runs[-1] + 1, activations[runs[0]]))
+    return groups

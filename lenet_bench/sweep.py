@@ -1,0 +1,271 @@
+"""One sweep: its directory, the names of its runs, and their training from plan to outcomes.
+
+In: configurations as Hydra composes them, one by one. Out: trained runs and what became of them.
+Torch is imported only once there is something to train.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lenet_bench.config import ConfigError, RunConfig, parse
+from lenet_bench.errors import UserError
+from lenet_bench.records import mark_failed, read_status
+
+IN_EVERY_NAME = ("activation", "init", "lr", "seed")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How stacks are trained; the launcher's options."""
+
+    workers: int | None = None  # None: one per core, as far as there are stacks
+    stack_size: int | None = None  # None: what suits the device
+    skip_finished: bool = True
+
+
+def engine_options(given: Mapping[str, Any]) -> EngineOptions:
+    """Check the launcher's options, as in `hydra.launcher.workers=4`.
+
+    Raises:
+        ConfigError: Lists what is wrong with them.
+    """
+    problems = []
+    if given["engine"] != "local":
+        problems.append(f"hydra.launcher.engine={given['engine']}: must be local")
+    for key in ("workers", "stack_size"):
+        value = given[key]
+        if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            problems.append(f"hydra.launcher.{key}={value}: must be auto or an integer >= 1")
+    if not isinstance(given["skip_finished"], bool):
+        value = given["skip_finished"]
+        problems.append(f"hydra.launcher.skip_finished={value}: must be true or false")
+    if problems:
+        raise ConfigError(problems)
+    numbers = {key: given[key] for key in ("workers", "stack_size") if given[key] != "auto"}
+    return EngineOptions(**numbers, skip_finished=given["skip_finished"])
+
+
+class _State:
+    """What this process knows of the sweep that Hydra runs in it."""
+
+    def __init__(self) -> None:
+        self.directory: Path | None = None  # the sweep directory, once it exists
+        self.new = False  # whether this process made it
+        self.varying: tuple[str, ...] | None = None  # override keys that differ between jobs
+        self.collected: list[tuple[DictConfig, Path]] | None = None  # while a launcher collects
+
+
+_state = _State()
+
+
+def sweep_directory() -> Path | None:
+    """The directory of the sweep that ran in this process; None before there is one."""
+    return _state.directory
+
+
+def is_new() -> bool:
+    """Whether this process made the sweep directory."""
+    return _state.new
+
+
+class SweepDirectory(Callback):
+    """Hydra callback: makes the sweep directory, so that no two sweeps ever share one."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Create the directory, under another name where another sweep took it first.
+
+        A directory that the user names may exist: runs that it holds are not trained again.
+        """
+        wanted = Path(str(config.hydra.sweep.dir))
+        if any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra):
+            _state.new = not wanted.exists()
+            wanted.mkdir(parents=True, exist_ok=True)
+            found = wanted
+        else:
+            found, _state.new = _make_new(wanted), True
+        with open_dict(config):
+            config.hydra.sweep.dir = str(found)
+        _state.directory = found
+
+
+def _make_new(wanted: Path) -> Path:
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        candidate = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return candidate
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration without its `hydra` node, as plain containers."""
+    content = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(content, dict)
+    content.pop("hydra", None)
+    resolved = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def run_name(_root_: DictConfig) -> str:
+    """Resolver of `hydra.sweep.subdir`: a readable slug of what varies, and a hash of it all."""
+    config = parse(plain(_root_))
+    overrides = [str(item).lstrip("+") for item in _root_.hydra.overrides.task]
+    chosen = dict(item.split("=", 1) for item in overrides if "=" in item)
+    names = [config.activation.name, config.init.name, f"lr{config.lr:g}", f"seed{config.seed}"]
+    for key, value in chosen.items():
+        varies = _state.varying is None or key in _state.varying
+        if varies and key not in (*IN_EVERY_NAME, "experiment"):
+            # Groups name themselves by their choice, other keys need their own name.
+            group = value if value.isidentifier() and "." not in key else None
+            names.insert(-2, group or f"{key.rsplit('.', 1)[-1]}{value}")
+    slug = re.sub(r"[^\w.+-]+", "_", "-".join(names))[:120].strip("_")
+    return f"{slug}-{config.fingerprint}"
+
+
+def sweep_name(choice: str | None) -> str:
+    """Resolver of `hydra.sweep.dir`: the preset's name, or `sweep`."""
+    return "sweep" if choice in (None, "null", "None") else re.sub(r"[^\w.+-]+", "_", str(choice))
+
+
+def register_resolvers() -> None:
+    """Make `${run_name:}` and `${sweep_name:}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+def task(config: DictConfig) -> float | None:
+    """What Hydra calls for each job: train it, or leave it to the launcher that collects them.
+
+    Returns:
+        The last validation loss in nats, for sweepers that optimise; None while collecting.
+    """
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    if _state.collected is not None:
+        _state.collected.append((config, directory))
+        return None
+    try:
+        return train([(config, directory)], EngineOptions()).get(directory)
+    except UserError as error:
+        mark_failed(directory, str(error))
+        print(f"lenet-bench: {error}", file=sys.stderr)
+        return None
+
+
+@contextlib.contextmanager
+def collecting(job_overrides: Sequence[Sequence[str]]) -> Iterator[list[tuple[DictConfig, Path]]]:
+    """Let jobs only say what they want to train, so that it can be trained together."""
+    values: dict[str, set[str]] = {}
+    for overrides in job_overrides:
+        for item in overrides:
+            key, _, value = item.lstrip("+~").partition("=")
+            values.setdefault(key, set()).add(value)
+    _state.varying = tuple(key for key, seen in values.items() if len(seen) > 1)
+    _state.collected = []
+    try:
+        yield _state.collected
+    finally:
+        _state.varying = _state.collected = None
+
+
+def train(
+    jobs: Sequence[tuple[DictConfig, Path]], options: EngineOptions
+) -> Mapping[Path, float | None]:
+    """Train jobs in stacks, and tell the user how it goes.
+
+    Returns:
+        The last validation loss of each run directory, None where there is none.
+
+    Raises:
+        ConfigError: Some configurations are wrong; nothing was trained.
+        UserError: The data cannot be loaded or the device cannot be used.
+    """
+    configs = _parse_all(jobs)
+    todo = {
+        directory: config
+        for directory, config in configs.items()
+        if not (options.skip_finished and read_status(directory).get("status") == "finished")
+    }
+    from lenet_bench.progress import Progress
+
+    progress = Progress(len(configs), len(configs) - len(todo))
+    if todo:
+        _train(todo, options, progress)
+    return {
+        directory: read_status(directory).get("metrics", {}).get("validation_loss")
+        for directory in configs
+    }
+
+
+def _parse_all(jobs: Sequence[tuple[DictConfig, Path]]) -> dict[Path, RunConfig]:
+    configs: dict[Path, RunConfig] = {}
+    problems: list[str] = []
+    for config, directory in jobs:
+        try:
+            configs[directory] = parse(plain(config))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return configs
+
+
+def _train(todo: Mapping[Path, RunConfig], options: EngineOptions, progress: Any) -> None:
+    from lenet_bench import build, datasets
+    from lenet_bench.engines import local
+    from lenet_bench.planner import plan
+    from lenet_bench.training import Run
+
+    directories, configs = list(todo), list(todo.values())
+    devices = {build.device(config.device, config.precision).type for config in configs}
+    cores = 1 if devices != {"cpu"} else local.available_cores()  # a GPU serves one at a time
+    workers = options.workers or cores
+    stacks = plan(configs, workers=workers, stack_size=options.stack_size)
+    workers = min(workers, len(stacks))
+
+    loaded: dict[str, datasets.Dataset] = {}
+    jobs = []
+    for index, members in enumerate(stacks):
+        settings = configs[members[0]].dataset
+        key = settings.model_dump_json()
+        if key not in loaded:
+            loaded[key] = datasets.load(**settings.model_dump(exclude_none=True))
+        runs = tuple(Run(configs[member], directories[member]) for member in members)
+        jobs.append(local.StackJob(index, runs, key))
+    total = 0
+    for job in jobs:
+        for run in job.runs:
+            total += build.budget(run.config, len(loaded[job.dataset].train))
+    stop = local.StopRequest()
+    with progress.training(total, len(stacks), workers):
+        local.train(
+            jobs,
+            loaded,
+            workers=workers,
+            progress=progress.advance,
+            finished=progress.finished,
+            stop=stop,
+        )
+    if stop():
+        progress.interrupted()

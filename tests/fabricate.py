@@ -1,0 +1,139 @@
+"""Run directories made up for tests: synthetic curves in the files' real form.
+
+Configurations in, directories out, as a sweep would leave them; also the ways in which a killed
+run leaves them damaged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml  # type: ignore[import-untyped]
+
+LAYERS = ("conv1", "conv2", "fc1", "fc2", "logits")
+PROBED = (
+    "iteration,layer,units,dead_fraction,dormant_fraction,saturated_fraction,zero_fraction,died,"
+    "revived,activation_mean,activation_std,preactivation_mean,preactivation_std,weight_norm,"
+    "gradient_norm"
+)
+
+
+def configuration(**changes: Any) -> dict[str, Any]:
+    """A run's configuration; ``activation="relu"`` is short for ``{"name": "relu"}``."""
+    config: dict[str, Any] = {
+        "activation": {"name": "relu"},
+        "init": {"name": "xavier_uniform", "gain": 1.0, "bias": 0.0},
+        "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": False},
+        "lr": 0.01,
+        "weight_decay": 0.0,
+        "schedule": {"name": "constant", "warmup": 0},
+        "seed": 0,
+        "dataset": {"name": "digits", "train_size": None},
+        "model": {"name": "lenet5", "pool": "max", "batch_norm": "none", "hidden": [120, 84]},
+        "batch_size": 128,
+        "iterations": 200,
+        "epochs": None,
+        "probe": {"every": 50, "images": 1024},
+        "evaluate": {"every": 50},
+        "precision": "float32",
+        "device": "auto",
+        "report": {"target_loss": None},
+    }
+    for key, value in changes.items():
+        named = isinstance(value, str) and isinstance(config.get(key), dict)
+        config[key] = {**config[key], "name": value} if named else value
+    return config
+
+
+def write_run(
+    sweep: Path,
+    name: str,
+    losses: np.ndarray[Any, Any],
+    *,
+    status: str = "finished",
+    classes: int = 10,
+    dead: Mapping[str, float] | None = None,
+    test_accuracy: float | None = None,
+    **changes: Any,
+) -> Path:
+    """One run directory with the given training losses; the rest follows from them."""
+    directory = sweep / name
+    (directory / ".hydra").mkdir(parents=True)
+    config = configuration(**changes)
+    (directory / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    rows = ["iteration,epoch,lr,loss,accuracy,grad_norm"]
+    rows += [
+        f"{i},{1 + i // 11},{config['lr']},{float(loss)!r},0.5,1.25"
+        for i, loss in enumerate(losses, start=1)
+    ]
+    (directory / "train.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    accuracies = _accuracies(losses, classes)
+    rows = ["iteration,epoch,split,loss,accuracy"]
+    for i in range(0, len(losses) + 1 if len(losses) else 0, 50):
+        for split in ("train", "validation"):
+            rows.append(f"{i},{1 + i // 11},{split},1.5,{accuracies[min(i, len(losses) - 1)]!r}")
+    finished = status == "finished"
+    test = test_accuracy
+    if test is None and finished:
+        test = accuracies[-1]
+    if finished:
+        rows.append(f"{len(losses)},9,test,0.7,{test!r}")
+    (directory / "evaluation.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    rows = [PROBED]
+    for i in range(0, len(losses) + 1, 50):
+        for layer in LAYERS[:-1]:
+            share = (dead or {}).get(layer, 0.0) * i / max(len(losses), 1)
+            rows.append(f"{i},{layer},84,{share!r},0.0,0.0,0.4,0,0,0.1,0.2,0.0,1.0,3.5,0.1")
+        rows.append(f"{i},logits,,,,,,,,,,,,2.5,0.2")
+    (directory / "layers.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    record = {
+        "status": status,
+        "error": {
+            "diverged": f"the loss was not finite at iteration {len(losses)}",
+            "failed": "RuntimeError: out of memory",
+        }.get(status),
+        "name": name,
+        "iteration": len(losses),
+        "iterations": config["iterations"],
+        "seconds": 12.5,
+        "metrics": {"test_accuracy": test if finished else None},
+        "started": "2025-01-01T10:00:00+00:00",
+        "ended": "2025-01-01T10:01:00+00:00",
+        "versions": {"torch": "2.6.0"},
+        "commit": "0123abc",
+        "device": "cpu",
+        "dataset": {
+            "name": config["dataset"]["name"],
+            "fingerprint": f"f{classes}",
+            "classes": classes,
+            "train": 1297,
+            "validation": 200,
+            "test": 300,
+        },
+        "stack": {"size": 5, "position": 0, "seconds": 62.5},
+    }
+    (directory / "status.json").write_text(json.dumps(record), encoding="utf-8")
+    return directory
+
+
+def descent(
+    iterations: int, seed: int, *, plateau: float = 0.0, rate: float = 30.0, floor: float = 0.05
+) -> np.ndarray[Any, Any]:
+    """A plausible loss: ln 10 until ``plateau``, then an exponential fall, with batch noise."""
+    generator = np.random.default_rng(seed)
+    i = np.arange(1, iterations + 1)
+    start = plateau * (1 + 0.15 * generator.standard_normal())
+    fall = np.exp(-np.maximum(i - start, 0) / (rate * (1 + 0.1 * generator.standard_normal())))
+    clean = floor + (np.log(10) - floor) * fall
+    noise = 1 + 0.12 * (1 - 0.9 * fall) * generator.standard_normal(iterations)
+    noisy: np.ndarray[Any, Any] = clean * noise
+    return noisy
+
+
+def _accuracies(losses: np.ndarray[Any, Any], classes: int) -> list[float]:
+    finite = np.nan_to_num(losses, nan=np.log(classes), posinf=np.log(classes))
+    return [float(a) for a in np.clip(1.0 - finite / np.log(classes) * (1 - 1 / classes), 0, 1)]

@@ -1,0 +1,314 @@
+"""Loading and statistics, on fabricated run directories and against SciPy's own intervals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricate import descent, write_run
+from scipy import stats
+
+import lenet_bench
+from lenet_bench.analysis import load_sweep, summarise, summarise_groups, varying_keys
+from lenet_bench.analysis.summary import (
+    WINDOW,
+    describe_target,
+    group_keys,
+    interval,
+    iterations_to_target,
+    mean_and_half_width,
+)
+from lenet_bench.errors import UserError
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two activations, two seeds each."""
+    directory = tmp_path / "sweep"
+    for activation, rate in (("relu", 20.0), ("tanh", 10.0)):
+        for seed in range(2):
+            losses = descent(120, seed, rate=rate)
+            write_run(directory, f"{activation}-{seed}", losses, activation=activation, seed=seed)
+    return directory
+
+
+def test_package_loads_nothing_heavy_and_reading_needs_no_torch(sweep: Path) -> None:
+    code = (
+        "import sys, lenet_bench\n"
+        "assert not {'pandas', 'torch', 'matplotlib', 'hydra'} & set(sys.modules)\n"
+        f"assert len(lenet_bench.load_sweep({str(sweep)!r}).train) == 480\n"
+        "from lenet_bench.reporting.report import write_report\n"
+        "assert not {'torch', 'hydra', 'matplotlib.pyplot'} & set(sys.modules), 'heavy'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_version_and_unknown_names() -> None:
+    assert lenet_bench.__version__.count(".") >= 1
+    with pytest.raises(AttributeError, match="no attribute 'load_sweeps'"):
+        _ = lenet_bench.load_sweeps
+
+
+def test_frames_are_tidy_and_values_read_back_exactly(sweep: Path) -> None:
+    loaded = lenet_bench.load_sweep(sweep)
+    assert list(loaded.runs["run"]) == ["relu-0", "relu-1", "tanh-0", "tanh-1"]
+    first = loaded.runs.iloc[0]
+    assert (first["activation"], first["init"], first["lr"], first["seed"]) == (
+        *("relu", "xavier_uniform", 0.01, 0),
+    )
+    assert first["init.gain"] == 1.0
+    assert first["model.hidden"] == "[120, 84]"
+    assert first["classes"] == 10
+    train = loaded.train
+    assert list(train.columns[:6]) == ["run", "sweep", "activation", "init", "lr", "seed"]
+    assert train["scheduled_lr"].eq(0.01).all()
+    for run, (seed, rate) in {"relu-1": (1, 20.0), "tanh-0": (0, 10.0)}.items():
+        read = train.loc[train["run"] == run, "loss"].to_numpy()
+        np.testing.assert_array_equal(read, descent(120, seed, rate=rate))
+    layers = loaded.layers
+    assert set(layers["layer"]) == {"conv1", "conv2", "fc1", "fc2", "logits"}
+    assert layers.loc[layers["layer"] == "logits", "dead_fraction"].isna().all()
+    assert layers.loc[layers["layer"] == "logits", "weight_norm"].eq(2.5).all()
+    assert set(loaded.evaluation["split"]) == {"train", "validation", "test"}
+
+
+def test_a_run_directory_given_itself(sweep: Path) -> None:
+    runs = load_sweep(sweep / "tanh-1").runs
+    assert list(runs["run"]) == ["tanh-1"]
+    assert list(runs["sweep"]) == ["sweep"]
+
+
+def test_several_sweeps_are_told_apart(sweep: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "other", "relu-0", descent(60, 5), activation="relu", seed=5)
+    runs = load_sweep([sweep, tmp_path / "other", sweep]).runs
+    assert len(runs) == 5, "a sweep named twice is read once"
+    assert runs["run"].is_unique
+    assert set(runs["sweep"]) == {"sweep", "other"}
+    assert {"sweep/relu-0", "other/relu-0"} <= set(runs["run"])
+
+
+def test_varying_keys_ignore_parameters_that_come_with_the_choice(tmp_path: Path) -> None:
+    for name, activation in {
+        "a": {"name": "elu", "alpha": 1.0},
+        "b": {"name": "celu", "alpha": 2.0},
+        "c": {"name": "leaky_relu", "negative_slope": 0.01},
+    }.items():
+        write_run(tmp_path / "s", name, descent(30, 0), activation=activation)
+    assert varying_keys(load_sweep(tmp_path / "s").runs) == ["activation"]
+    slope = {"name": "leaky_relu", "negative_slope": 0.2}
+    write_run(tmp_path / "s", "d", descent(30, 0), activation=slope, lr=0.1, seed=1)
+    keys = varying_keys(load_sweep(tmp_path / "s").runs)
+    assert keys == ["activation", "activation.negative_slope", "lr"]
+
+
+def test_what_is_only_recorded_never_parts_runs(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "a", descent(30, 0), device="cpu", probe={"every": 10})
+    write_run(tmp_path / "s", "b", descent(30, 1), device="cuda", probe={"every": 0}, seed=1)
+    assert varying_keys(load_sweep(tmp_path / "s").runs) == []
+
+
+def test_equal_names_with_other_images_are_other_datasets(tmp_path: Path) -> None:
+    folder = {"name": "image_folder", "root": "a"}
+    write_run(tmp_path / "s", "a", descent(30, 0), dataset=folder, classes=10)
+    write_run(tmp_path / "s", "b", descent(30, 0), dataset=folder | {"root": "b"}, classes=7)
+    assert varying_keys(load_sweep(tmp_path / "s").runs) == ["dataset.fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "rows", "words"),
+    [
+        (lambda data: data[:-9], 119, "last line is cut off"),
+        (lambda data: b"", 0, "is empty"),
+        (lambda data: data.splitlines(keepends=True)[0], 0, None),
+        (lambda data: data.replace(b"\n60,", b"\nsixty,"), 119, "1 unreadable line"),
+        (lambda data: data + b"\0" * 64 + b"\n", 120, "1 unreadable line"),
+        (lambda data: data + b"121,9,0.01,0.5,0.5,1,7,7\n", 120, "1 unreadable line"),
+        (lambda data: data.replace(b"\n1,1,", b"\n1,1,0.01,0.5,0.5,1\n1,1,"), 120, "1 repeated"),
+        (lambda data: data.replace(b"iteration,", b"step,", 1), 0, "lacks the column iteration"),
+        (lambda data: data.replace(b",grad_norm", b",norm", 1), 120, "lacks the column grad_norm"),
+    ],
+)
+def test_a_damaged_csv_is_used_as_far_as_it_goes(
+    sweep: Path, caplog: pytest.LogCaptureFixture, damage: object, rows: int, words: str | None
+) -> None:
+    path = sweep / "relu-0" / "train.csv"
+    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    train = load_sweep(sweep).train
+    assert (train["run"] == "relu-0").sum() == rows
+    assert (train["run"] != "relu-0").sum() == 360
+    if words is None:
+        assert not caplog.messages
+    else:
+        assert len(caplog.messages) == 1
+        assert str(path) in caplog.messages[0]
+        assert words in caplog.messages[0]
+
+
+def test_missing_files_are_named_unless_switched_off(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    quiet = write_run(sweep, "zz", descent(60, 0), probe={"every": 0}, seed=7)
+    (quiet / "layers.csv").unlink()
+    (sweep / "relu-0" / "layers.csv").unlink()
+    assert not load_sweep(sweep).layers["run"].isin(["zz", "relu-0"]).any()
+    assert caplog.messages == [f"{sweep / 'relu-0' / 'layers.csv'}: is missing"]
+
+
+def test_damaged_run_directories(sweep: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (sweep / "relu-0" / "status.json").write_text('{"status": "fin')
+    (sweep / "relu-1" / ".hydra" / "config.yaml").write_text("activation: {name: [")
+    (sweep / "tanh-0" / "status.json").unlink()
+    runs = load_sweep(sweep).runs
+    assert list(runs["run"]) == ["relu-0", "tanh-1"]
+    assert list(runs["status"]) == ["unknown", "finished"]
+    assert len(caplog.messages) == 3
+    summary = summarise(load_sweep(sweep))
+    assert summary["final_train_loss"].notna().all()
+    assert summary["classes"].eq(10).all(), "known from a run of the same data"
+
+
+def test_useless_paths_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nope: there is no such directory.*runs/"):
+        load_sweep(tmp_path / "nope")
+    with pytest.raises(UserError, match="holds no runs"):
+        load_sweep(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file"):
+        load_sweep(tmp_path / "file")
+    run = write_run(tmp_path / "s", "a", descent(30, 0))
+    (run / ".hydra" / "config.yaml").unlink()
+    with pytest.raises(UserError, match="none of its 1 runs has a readable configuration"):
+        load_sweep(tmp_path / "s")
+    with pytest.raises(UserError, match="no sweep directory was given"):
+        load_sweep([])
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 30])
+def test_interval_is_students(n: int) -> None:
+    values = np.random.default_rng(n).lognormal(size=n)
+    found = interval([*values, np.nan])
+    low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+    assert found.n == n
+    np.testing.assert_allclose([found.mean, found.low, found.high], [values.mean(), low, high])
+
+
+def test_interval_needs_two() -> None:
+    one, none = interval([0.25]), interval([np.inf])
+    assert (one.mean, one.n, none.n) == (0.25, 1, 0)
+    assert np.isnan([one.low, one.high, none.mean, none.low]).all()
+
+
+def test_bands_of_huge_and_missing_values() -> None:
+    values = np.array([[1.0, 1e30, np.nan], [3.0, np.nan, np.nan]])
+    mean, half = mean_and_half_width(values)
+    np.testing.assert_allclose(mean, [2.0, 1e30, np.nan])
+    np.testing.assert_allclose(half[0], stats.t.ppf(0.975, 1) * stats.sem([1.0, 3.0]))
+    assert np.isnan(half[1:]).all()
+
+
+def test_iterations_to_target_by_hand() -> None:
+    iterations = np.arange(1, 101)
+    losses = np.where(iterations <= 50, 2.0, 0.0)
+    # The mean of 25 values of which k are 0 is 2 (25 - k) / 25: at most 1 from k = 13 on.
+    assert iterations_to_target(iterations, losses, 1.0) == 63
+    assert iterations_to_target(iterations, losses, 2.0) == WINDOW
+    assert np.isnan(iterations_to_target(iterations, losses, -0.1))
+    assert np.isnan(iterations_to_target(iterations[:24], np.zeros(24), 1.0))
+    losses[-1] = np.nan
+    assert iterations_to_target(iterations, losses, 1.0) == 63
+    losses[30] = 1e30
+    assert iterations_to_target(iterations, losses, 0.5) == 50 + WINDOW - 6
+
+
+def test_summary_row_by_hand(tmp_path: Path) -> None:
+    losses = np.linspace(2.0, 0.01, 200)
+    write_run(tmp_path / "s", "a", losses, test_accuracy=0.875)
+    row = summarise(load_sweep(tmp_path / "s")).iloc[0]
+    assert row["final_train_loss"] == pytest.approx(losses[-25:].mean())
+    assert row["mean_train_loss"] == pytest.approx(losses.mean())
+    assert row["target_loss"] == pytest.approx(np.log(10) / 2)
+    means = pd.Series(losses).rolling(25).mean()
+    assert row["iterations_to_target"] == 1 + (means <= np.log(10) / 2).argmax()
+    assert row["test_accuracy"] == 0.875
+    assert row["best_validation_iteration"] == 200
+    assert row["best_validation_accuracy"] == row["final_validation_accuracy"]
+    assert row["seconds"] == 12.5
+
+
+def test_target_comes_from_argument_then_configuration_then_chance(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "a", descent(60, 0), report={"target_loss": 0.7}, classes=4)
+    write_run(tmp_path / "s", "b", descent(60, 0), seed=1, classes=4)
+    sweep = load_sweep(tmp_path / "s")
+    summary = summarise(sweep)
+    assert list(summary["target_loss"]) == [0.7, np.log(4) / 2]
+    assert "ln(4)/2" in describe_target(summary)
+    assert summarise(sweep, 0.3)["target_loss"].eq(0.3).all()
+    assert describe_target(summarise(sweep, 0.3), 0.3) == "target loss 0.3 nats"
+
+
+def test_metrics_fall_back_on_the_status(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "s", "a", descent(60, 0), test_accuracy=0.5)
+    (run / "evaluation.csv").unlink()
+    row = summarise(load_sweep(tmp_path / "s")).iloc[0]
+    assert row["test_accuracy"] == 0.5
+    assert np.isnan(row["final_validation_accuracy"])
+
+
+def test_groups_never_hide_a_run(tmp_path: Path) -> None:
+    fast, accuracies = [descent(200, seed, rate=10.0) for seed in range(4)], (0.9, 0.8, 0.85, 0.95)
+    for seed, losses in enumerate(fast):
+        write_run(tmp_path / "s", f"relu-{seed}", losses, seed=seed, test_accuracy=accuracies[seed])
+    broken = np.append(fast[0][:80], np.nan)  # under the target long before it diverged
+    write_run(tmp_path / "s", "relu-4", broken, seed=4, status="diverged")
+    for seed in range(2):
+        flat = np.full(200, 2.3)
+        write_run(tmp_path / "s", f"sig-{seed}", flat, activation="sigmoid", seed=seed)
+    write_run(tmp_path / "s", "sig-2", np.array([]), activation="sigmoid", seed=2, status="failed")
+    summary = summarise(load_sweep(tmp_path / "s"))
+    assert summary.loc[summary["run"] == "relu-4", "iterations_to_target"].isna().all()
+    assert group_keys(summary) == ["activation"]
+    groups = summarise_groups(summary).set_index("activation")
+    relu, sigmoid = groups.loc["relu"], groups.loc["sigmoid"]
+    assert (relu["runs"], relu["diverged"], relu["reached"]) == (5, 1, 4)
+    assert np.isnan(relu["iterations_to_target_mean"]), "no mean when one never got there"
+    reached = summary.loc[summary["run"] != "relu-4"].query("activation == 'relu'")
+    expected = reached["iterations_to_target"].sort_values().iloc[2]
+    assert relu["iterations_to_target_median"] == expected, "the fifth counts as infinite"
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(accuracies), scale=stats.sem(accuracies))
+    assert relu["test_accuracy_n"] == 4
+    np.testing.assert_allclose([relu["test_accuracy_low"], relu["test_accuracy_high"]], [low, high])
+    assert (sigmoid["runs"], sigmoid["failed"], sigmoid["reached"]) == (3, 1, 0)
+    assert np.isnan(sigmoid["iterations_to_target_median"])
+
+
+def test_groups_keep_what_varies_apart(tmp_path: Path) -> None:
+    for lr in (0.01, 0.1):
+        for name, classes in (("digits", 10), ("mnist", 10)):
+            for seed in range(2):
+                write_run(
+                    tmp_path / "s",
+                    f"{lr}-{name}-{seed}",
+                    descent(60, seed),
+                    lr=lr,
+                    dataset=name,
+                    classes=classes,
+                    seed=seed,
+                )
+    summary = summarise(load_sweep(tmp_path / "s"))
+    groups = summarise_groups(summary)
+    assert set(group_keys(summary)) == {"activation", "lr", "dataset"}
+    assert groups["runs"].tolist() == [2, 2, 2, 2]
+    assert not groups.duplicated(["lr", "dataset"]).any()
+
+
+def test_classes_may_be_listed_by_name(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "s", "a", descent(60, 0))
+    status = json.loads((run / "status.json").read_text())
+    status["dataset"]["classes"] = ["cat", "dog", "fox"]
+    (run / "status.json").write_text(json.dumps(status))
+    assert load_sweep(run).runs["classes"].tolist() == [3]
