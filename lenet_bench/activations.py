@@ -14,11 +14,11 @@ import difflib
 import importlib
 import importlib.util
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -698,7 +698,7 @@ def check_custom_path(path: str) -> str | None:
         spec = PathFinder.find_spec(missing, spec.submodule_search_locations or [])
     if spec is None:
         return (
-            f"activation.path={path!r}: no module {missing!r} in {os.getcwd()} "
+            f"activation.path={path!r}: no module {missing!r} in {Path.cwd()} "
             "nor where Python searches; run from the folder that holds it, or set PYTHONPATH"
         )
     return None
@@ -748,8 +748,8 @@ def load_custom(path: str) -> type[nn.Module]:
 
 def _search_current_directory() -> None:
     # As `python -m` does; the installed command starts with its own folder there instead.
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     importlib.invalidate_caches()
 
 

@@ -189,5 +189,3 @@ def evaluation_interval(config: RunConfig, training_images: int) -> int:
     if config.evaluate.every == "auto":
         return max(iterations_per_epoch(config, training_images), 200)
     return config.evaluate.every
-
-

@@ -8,31 +8,33 @@ those that a preset sweeps included.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, product, zip_longest
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
-from hydra.core.config_loader import ConfigLoader
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lenet_bench import sweep
 from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import ConfigError, nearest, parse
+from lenet_bench.config import INTERPLAY, ConfigError, RunConfig, nearest, parse, validate
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries `conf` inside the package; a checkout has it beside.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 VERSION_BASE = "1.3"
+MOST_VALUES = 10_000  # of one key; Hydra composes about twenty runs a second
+MOST_COMBINATIONS = 2_000  # checked beforehand; the launcher checks each run again
 
 
 def register_activations() -> None:
@@ -46,18 +48,42 @@ def register_activations() -> None:
 
 @dataclass(frozen=True)
 class _Given:
-    """One override: its text, and the values it takes, one unless it sweeps."""
+    """One override, and the values it takes, one unless it sweeps.
+
+    Attributes:
+        override: As Hydra reads it.
+        values: What it sets the key to.
+        options: The choices, where the key is a group; empty otherwise.
+        origin: Where it was given, for messages; empty for the command line.
+    """
 
     override: Override
     values: tuple[Any, ...]
+    options: tuple[str, ...]
+    origin: str = ""
 
     @property
     def key(self) -> str:
         return self.override.key_or_group
 
+    @property
+    def is_hydra(self) -> bool:
+        return self.override.is_hydra_override()
+
     def as_text(self, value: Any) -> str:
-        shown = "null" if value is None else str(value).lower() if value in (True, False) else value
-        return f"{self.key}={shown}"
+        shown = (
+            "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+        )
+        return f"{self.key}={shown}{self.origin}"
+
+    def bad_choices(self) -> Iterator[str]:
+        """What to say about values that are no choice of the group."""
+        for value in self.values:
+            if self.options and value not in self.options:
+                yield (
+                    f"{self.as_text(value)}: there is no such {self.key.split('/')[-1]}; "
+                    f"{nearest(str(value), self.options)}allowed: {', '.join(self.options)}"
+                )
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -69,92 +95,154 @@ def check(arguments: Sequence[str]) -> None:
     args = get_args_parser().parse_args(list(arguments))
     if args.help or args.hydra_help or args.shell_completion or args.config_path:
         return
-    extra = [f"hydra.searchpath=[{Path(args.config_dir).resolve()}]"] if args.config_dir else []
-    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        loader = GlobalHydra.instance().config_loader()
-        problems = list(_Checker(loader, args.config_name or "config", extra).run(args.overrides))
+    if args.config_dir and not Path(args.config_dir).is_dir():
+        raise ConfigError([f"--config-dir={args.config_dir}: there is no such folder"])
+    if args.resolve and not args.cfg:
+        raise ConfigError(["--resolve: goes with --cfg, as in --cfg job --resolve"])
+    checker = _Checker(args.config_name or "config", [args.config_dir] if args.config_dir else [])
+    problems = list(checker.run(args.overrides))
     if problems:
         raise ConfigError(problems)
 
 
 class _Checker:
-    def __init__(self, loader: ConfigLoader, config_name: str, extra: list[str]) -> None:
-        self.loader = loader
+    def __init__(self, config_name: str, folders: Iterable[str]) -> None:
         self.config_name = config_name
-        self.extra = extra
-        self.parser = OverridesParser.create(config_loader=loader)
+        self.search_path = create_config_search_path(str(CONF))
+        for folder in folders:
+            self.search_path.append("command-line", f"file://{Path(folder).resolve()}")
+        self.loader = ConfigLoaderImpl(self.search_path)
+        self.parser = OverridesParser.create(self.loader)
 
     def run(self, texts: Sequence[str]) -> Iterator[str]:
         given: dict[str, _Given] = {}
+        unsure = set()  # groups with a choice that there is not: their keys cannot be judged
         for text in texts:
             try:
                 found = self._read(text)
-            except HydraException as error:
-                yield f"{text}: cannot be read as KEY=VALUE ({_first_line(error)})"
+            except ConfigError as error:
+                yield from error.problems
+                continue
+            bad = list(found.bad_choices())
+            if bad:
+                yield from bad
+                unsure.add(found.key.replace("/", "."))
             else:
                 given[found.key] = found
-        preset = given.get("experiment")
-        if preset and len(preset.values) > 1:
-            yield "experiment: takes one preset at a time"
-            del given["experiment"]
-
-        groups = {key: self._options(key) for key in given}
-        for key, options in groups.items():
-            if options:
-                allowed = [*options, None] if key == "experiment" else options
-                bad = [value for value in given[key].values if value not in allowed]
-                for value in bad:
-                    yield (
-                        f"{given[key].as_text(value)}: there is no such {key.split('/')[-1]}; "
-                        f"{nearest(str(value), options)}allowed: {', '.join(options)}"
-                    )
-                good = tuple(value for value in given[key].values if value in allowed)
-                given[key] = _Given(given[key].override, good)
-        chosen = {
-            key: given[key].values[0] for key, options in groups.items() if options if given[key].values
-        }
-        hydra = [text for text in texts if text.lstrip("+~").startswith("hydra.")]
+        given = {key: item for key, item in given.items() if key.rpartition(".")[0] not in unsure}
+        chosen = {key: item.values[0] for key, item in given.items() if item.options}
+        settings = [item for item in given.values() if item.is_hydra and not item.options]
         try:
-            composed = self._compose(chosen, hydra)
-        except (HydraException, OmegaConfBaseException) as error:
-            yield _first_line(error)
+            base = self._compose(chosen)
+        except Exception as error:  # of Hydra's own, of many kinds: a preset that cannot be read
+            yield _reason(error)
             return
+        accepted = []
+        for item in settings:
+            problem = self._hydra_problem(item, chosen, base)
+            if problem:
+                yield problem
+            else:
+                accepted.append(str(item.override.input_line))
+        composed = self._compose(chosen, accepted) if accepted else base
         yield from self._launcher_problems(composed)
 
         # What the preset sweeps counts like the command line, which wins over it.
-        for key, text in (composed.hydra.sweeper.get("params") or {}).items():
-            if key not in given:
-                found = self._read(f"{key}={text}")
-                options = self._options(key)
-                bad = [value for value in found.values if options and value not in options]
-                for value in bad:
+        swept = composed.hydra.sweeper.get("params") or {}
+        for key, text in swept.items():
+            if key not in {*given, *unsure}:
+                try:
+                    found = self._read(f"{key}={text}", " (in the preset)")
+                except ConfigError as error:
+                    yield from error.problems
+                    continue
+                bad = list(found.bad_choices())
+                yield from bad
+                if not bad:
+                    given[key] = found
+        if str(composed.hydra.sweeper._target_).endswith(".BasicSweeper"):
+            for key, item in given.items():
+                if item.override.is_interval_sweep():
                     yield (
-                        f"{found.as_text(value)} (in the preset): there is no such {key}; "
-                        f"{nearest(str(value), options)}allowed: {', '.join(options)}"
+                        f"{item.override.input_line}: an interval needs a sweeper that draws from "
+                        f"it; list values, as in {key}=A,B"
                     )
-                given[key] = found
-                groups[key] = options
-        yield from self._value_problems(given, groups, chosen, sweep.plain(composed))
+        mine = {key: item for key, item in given.items() if not item.is_hydra}
+        yield from self._value_problems(mine, chosen, sweep.plain(composed))
 
-    def _read(self, text: str) -> _Given:
-        override = self.parser.parse_override(text)
-        if override.is_sweep_override() and override.is_discrete_sweep():
-            key = override.get_key_element()
-            each = (
-                self.parser.parse_override(f"{key}={value}")
-                for value in override.sweep_string_iterator()
-            )
-            return _Given(override, tuple(item.value() for item in each))
-        return _Given(override, (None if override.is_delete() else override.value(),))
+    def _read(self, text: str, origin: str = "") -> _Given:
+        """Read one override.
 
-    def _options(self, key: str) -> list[str]:
-        return list(self.loader.get_group_options(key, results_filter=ObjectType.CONFIG))
+        Raises:
+            ConfigError: It cannot be read, or gives what its key cannot take at all.
+        """
+        try:
+            override = self.parser.parse_override(text)
+            override.config_loader = self.loader
+            override.input_line = text
+            values = tuple(islice(self._values(override), MOST_VALUES + 1))
+        except (HydraException, ValueError, ZeroDivisionError) as error:
+            raise ConfigError(
+                [
+                    f"{text}{origin}: cannot be read as KEY=VALUE ({_reason(error)}); "
+                    "put quotes around special characters, as in 'KEY=\"VALUE\"'"
+                ]
+            ) from None
+        key = override.key_or_group
+        options = tuple(self.loader.get_group_options(key, ObjectType.CONFIG)) if key else ()
+        item = _Given(override, values, options, origin)
+        problems = []
+        if not key:
+            problems.append(f"{text}{origin}: cannot be read as KEY=VALUE; it has no key")
+        elif item.is_hydra and override.is_sweep_override():
+            problems.append(f"{text}{origin}: Hydra's own settings take one value, no sweep")
+        elif key == "experiment" and len(values) > 1:
+            problems.append(f"{text}{origin}: takes one preset at a time")
+        elif not values:
+            problems.append(f"{text}{origin}: holds no values; list them, as in {key}=A,B")
+        elif len(values) > MOST_VALUES:
+            problems.append(f"{text}{origin}: holds more than {MOST_VALUES:,} values")
+        elif options and (override.package or override.is_add() or override.is_force_add()):
+            problems.append(f"{text}{origin}: must be {key}=CHOICE, without + and @")
+        if problems:
+            raise ConfigError(problems)
+        return item
 
-    def _compose(self, chosen: Mapping[str, Any], more: Sequence[str] = ()) -> DictConfig:
-        groups = [f"{key}={'null' if value is None else value}" for key, value in chosen.items()]
-        return compose(
-            self.config_name, [*self.extra, *groups, *more], return_hydra_config=True
+    def _values(self, override: Override) -> Iterator[Any]:
+        if override.is_delete():
+            yield None
+        elif not override.is_sweep_override():
+            yield override.value()
+        elif override.is_discrete_sweep():
+            for value in override.sweep_string_iterator():
+                yield self.parser.parse_override(f"{override.key_or_group}={value}").value()
+        else:
+            interval = override.value()
+            yield from (interval.start, interval.end)
+
+    def _compose(self, chosen: Mapping[str, Any], more: Iterable[str] = ()) -> DictConfig:
+        groups = [f"{key}={value}" for key, value in chosen.items()]
+        return self.loader.load_configuration(
+            self.config_name, [*groups, *more], run_mode=RunMode.MULTIRUN, from_shell=False
         )
+
+    def _hydra_problem(
+        self, item: _Given, chosen: Mapping[str, Any], base: DictConfig
+    ) -> str | None:
+        known = OmegaConf.to_container(base, resolve=False)
+        assert isinstance(known, dict)
+        if not (item.override.is_add() or item.override.is_force_add()):
+            unknown = _unknown_key(item, known)
+            if unknown:
+                return unknown
+        text = str(item.override.input_line)
+        try:
+            hydra = self._compose(chosen, [text]).hydra
+        except Exception as error:  # of Hydra's own, of many kinds
+            return f"{text}: {_reason(error)}"
+        sections = [key for key, value in known["hydra"].items() if isinstance(value, dict)]
+        lost = [key for key in sections if not isinstance(hydra.get(key), DictConfig)]
+        return f"{text}: must be settings, as in {item.key}.KEY=VALUE" if lost else None
 
     def _launcher_problems(self, composed: DictConfig) -> Iterator[str]:
         launcher = OmegaConf.to_container(composed.hydra.launcher, resolve=True)
@@ -165,77 +253,112 @@ class _Checker:
                 yield from error.problems
 
     def _value_problems(
-        self,
-        given: Mapping[str, _Given],
-        groups: Mapping[str, Sequence[str]],
-        chosen: Mapping[str, Any],
-        base: Mapping[str, Any],
+        self, given: Mapping[str, _Given], chosen: Mapping[str, Any], base: Mapping[str, Any]
     ) -> Iterator[str]:
-        """Problems of plain keys, each value put into the configuration by itself."""
-        overrides = [item for key, item in given.items() if not groups[key] and key[:6] != "hydra."]
-        sections = self._sections(given, groups, chosen, base)
-        settled = copy.deepcopy(dict(base))  # with one value of every override
-        complete = True
-        for item in overrides:
-            top, _, rest = item.key.partition(".")
-            for section in sections.get(top, [base]) if rest else [base]:
-                unknown = _unknown_key(item, section, top, bool(self._options(top)))
-                if unknown and not item.override.is_add():
+        """Problems of keys: each value by itself, then the allowed ones together."""
+        sections = self._sections(given, chosen, base)
+        allowed: list[tuple[_Given, tuple[Any, ...]]] = []
+        for item in given.values():
+            if item.options:
+                continue
+            top = item.key.partition(".")[0]
+            alternatives = (
+                sections.get(top, [base.get(top)]) if "." in item.key else [base.get(top)]
+            )
+            values = item.values
+            for config in ({**base, top: section} for section in alternatives):
+                unknown = _unknown_key(item, config)
+                if unknown:
                     yield unknown
-                    complete = False
+                    values = ()
                     continue
+                others = set(_problems(validate, config))
                 for value in item.values:
-                    yield from _problems(_with(section, item, value))
-            if not _unknown_key(item, settled, top, False) or item.override.is_add():
-                settled = _with(settled, item, item.values[0])
-        if complete:
-            yield from _problems(settled)
+                    found = [
+                        problem
+                        for problem in _problems(validate, _with(config, item, value))
+                        if problem not in others
+                    ]
+                    if found:
+                        yield from found
+                        values = tuple(other for other in values if other is not value)
+            if values:
+                allowed.append((item, values if item.key.startswith(INTERPLAY) else values[:1]))
+        together = product(product(*sections.values()), product(*(values for _, values in allowed)))
+        for picked, values in islice(together, MOST_COMBINATIONS):
+            config: Mapping[str, Any] = {**base, **dict(zip(sections, picked, strict=True))}
+            for (item, _), value in zip(allowed, values, strict=True):
+                if not _unknown_key(item, config):
+                    config = _with(config, item, value)
+            yield from _problems(parse, config)
 
     def _sections(
-        self,
-        given: Mapping[str, _Given],
-        groups: Mapping[str, Sequence[str]],
-        chosen: Mapping[str, Any],
-        base: Mapping[str, Any],
-    ) -> dict[str, list[Mapping[str, Any]]]:
-        """Where a group is swept and one of its keys is set: the configuration of each choice."""
+        self, given: Mapping[str, _Given], chosen: Mapping[str, Any], base: Mapping[str, Any]
+    ) -> dict[str, list[Any]]:
+        """The sections of swept groups, one for each choice whose keys are set or must be."""
         touched = {key.partition(".")[0] for key in given if "." in key}
-        return {
-            key: [sweep.plain(self._compose({**chosen, key: value})) for value in item.values]
+        needed = {
+            key: [
+                value
+                for value in item.values
+                if key in touched or self._lacks_a_value(f"{key}/{value}")
+            ]
             for key, item in given.items()
-            if groups[key] and key in touched and len(item.values) > 1
+            if item.options and (len(item.values) > 1 or key not in chosen)
         }
+        sections: dict[str, list[Any]] = {
+            key: [] if key in touched else [base[key]] for key, values in needed.items() if values
+        }
+        for picked in zip_longest(*(needed[key] for key in sections)):
+            choices = {
+                key: value for key, value in zip(sections, picked, strict=True) if value is not None
+            }
+            composed = sweep.plain(self._compose({**chosen, **choices}))
+            for key in choices:
+                sections[key].append(composed[key])
+        return sections
+
+    def _lacks_a_value(self, path: str) -> bool:
+        found = self.loader.repository.load_config(path)
+        return found is not None and bool(OmegaConf.missing_keys(found.config))
 
 
-def _problems(config: Mapping[str, Any]) -> list[str]:
+def _problems(
+    checked_by: Callable[[Mapping[str, Any]], RunConfig], config: Mapping[str, Any]
+) -> list[str]:
     try:
-        parse(config)
+        if "${" in str(config):
+            config = sweep.plain(OmegaConf.create(dict(config)))
+        checked_by(config)
     except ConfigError as error:
         return error.problems
+    except OmegaConfBaseException as error:
+        return [_reason(error)]
     return []
 
 
-def _unknown_key(
-    item: _Given, config: Mapping[str, Any], top: str, is_group: bool
-) -> str | None:
+def _unknown_key(item: _Given, config: Mapping[str, Any]) -> str | None:
     """What to say about a key that the configuration does not have; None if it has it."""
     node: Any = config
-    for part in item.key.split("."):
+    path = item.key.split(".")
+    for depth, part in enumerate(path):
         if not isinstance(node, Mapping) or part not in node:
             break
         node = node[part]
     else:
         return None
+    above = ".".join(path[:depth])
     text = item.as_text(item.values[0])
-    section = config.get(top)
-    if is_group and isinstance(section, Mapping):
-        own = [f"{top}.{key}" for key in section if key != "name"]
-        return (
-            f"{text}: {top}={section.get('name')} has no such key; "
-            f"{nearest(item.key, own)}it has {', '.join(own) or 'none'}"
-        )
-    known = list(_keys(config))
-    return f"{text}: there is no such key; {nearest(item.key, known)}".rstrip("; ")
+    if not isinstance(node, Mapping):
+        return f"{text}: {above} holds a value, no keys"
+    prefix = f"{above}." if above else ""
+    own = [f"{prefix}{key}" for key in node if key not in ("name", "_target_")]
+    where = f"{above}={node['name']}" if "name" in node and depth == 1 else above
+    near = nearest(item.key, own) or nearest(item.key, _keys(config))
+    return (
+        f"{text}: {where or 'the configuration'} has no such key; "
+        f"{near}it has {', '.join(own) or 'none'}"
+    )
 
 
 def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -251,8 +374,6 @@ def _with(config: Mapping[str, Any], item: _Given, value: Any) -> dict[str, Any]
     node = result
     *path, last = item.key.split(".")
     for part in path:
-        if not isinstance(node.get(part), dict):
-            node[part] = {}
         node = node[part]
     if item.override.is_delete():
         node.pop(last, None)
@@ -261,5 +382,8 @@ def _with(config: Mapping[str, Any], item: _Given, value: Any) -> dict[str, Any]
     return result
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _reason(error: Exception) -> str:
+    """An error of Hydra's in one line, without its hints on other ways to write."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]
+    return "; ".join(kept[:2]) or type(error).__name__

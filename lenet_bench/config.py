@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -79,7 +79,7 @@ def _one_of(table: Mapping[str, Mapping[str, Any]], *extra: type[Choice]) -> Any
         create_model(
             f"{name}_choice",
             __base__=Choice,
-            name=(Literal[name], ...),
+            name=(Literal[name], ...),  # type: ignore[call-overload]
             **{
                 key: (_field(kind) if isinstance(kind, Parameter) else kind, ...)
                 for key, kind in parameters.items()
@@ -87,14 +87,26 @@ def _one_of(table: Mapping[str, Mapping[str, Any]], *extra: type[Choice]) -> Any
         )
         for name, parameters in table.items()
     ]
-    return Annotated[Union[(*models, *extra)], Field(discriminator="name")]  # noqa: UP007
+    return Annotated[Union[(*models, *extra)], Field(discriminator="name")]
+
+
+def _given(value: str) -> str:
+    if value == MISSING:
+        raise ValueError("must be given")
+    return value
 
 
 def _importable(path: str) -> str:
     problem = check_custom_path(path)
     if problem:
-        raise ValueError(problem)
+        raise ValueError(problem.removeprefix(f"activation.path={path!r}").lstrip(": "))
     return path
+
+
+def _given(value: str) -> str:
+    if value == MISSING:
+        raise ValueError("must be given")
+    return value
 
 
 class CustomActivation(Choice):
@@ -105,7 +117,10 @@ class CustomActivation(Choice):
 
 
 if TYPE_CHECKING:
-    ActivationChoice = InitChoice = OptimizerChoice = ScheduleChoice = Choice
+    ActivationChoice: TypeAlias = Choice
+    InitChoice: TypeAlias = Choice
+    OptimizerChoice: TypeAlias = Choice
+    ScheduleChoice: TypeAlias = Choice
 else:
     ActivationChoice = _one_of(
         {name: entry.parameters for name, entry in ACTIVATIONS.items()}, CustomActivation
@@ -133,10 +148,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class DatasetConfig(Section):
     """Which images, and how they are split."""
 
-    name: Literal[
-        "digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "image_folder", "fake"
-    ]
-    root: str | None = None
+    name: Literal["digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "image_folder", "fake"]
+    root: Annotated[str, pydantic.AfterValidator(_given)] | None = None
     size: Annotated[int, Field(ge=16, le=512)] | None = None
     images: Count | None = None
     classes: Annotated[int, Field(ge=2)] | None = None
@@ -211,11 +224,23 @@ class RunConfig(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     report: ReportConfig
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as plain values: the models of the choices are made at import."""
+        return RunConfig.model_validate, (self.model_dump(),)
+
     @property
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that tell this configuration from every other."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def validate(composed: Mapping[str, Any]) -> RunConfig:
+    """Check every value of a composed configuration by itself: a part of `parse`."""
+    try:
+        return RunConfig.model_validate(dict(composed))
+    except pydantic.ValidationError as error:
+        raise ConfigError(_describe(item) for item in error.errors()) from None
 
 
 def parse(composed: Mapping[str, Any]) -> RunConfig:
@@ -224,10 +249,7 @@ def parse(composed: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: Lists every mistake: the key, the value given, and what is allowed.
     """
-    try:
-        config = RunConfig.model_validate(dict(composed))
-    except pydantic.ValidationError as error:
-        raise ConfigError(_describe(item) for item in error.errors()) from None
+    config = validate(composed)
     problems = list(_contradictions(config))
     if problems:
         raise ConfigError(problems)
@@ -255,6 +277,8 @@ def _describe(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}={value}: there is no such key"
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if error["type"] in ("too_short", "too_long"):
+        message = message.replace("List should", "must").split(" after")[0]
     if error["type"] == "string_pattern_mismatch" and key == "device":
         message = "must be auto, cpu, mps, cuda or cuda:K"
     return f"{key}={_as_typed(value)}: {message}"
@@ -266,6 +290,12 @@ def _as_typed(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value).replace(" ", "") if isinstance(value, list) else str(value)
+
+
+# Keys, or beginnings of keys, whose values `_contradictions` holds against others.
+INTERPLAY = (
+    "activation.", "optimizer.", "schedule.", "dataset.", "batch_size", "iterations", "epochs",
+)  # fmt: skip
 
 
 def _contradictions(config: RunConfig) -> Iterable[str]:

@@ -84,8 +84,9 @@ def initialize(
     """Overwrite the weights and biases of every weighted layer, the logits included.
 
     Layers are drawn from `conv1` to `logits`, all by the same scheme. A `logits_gain` well below 1
-    makes the first predictions nearly uniform, so that training starts at the loss of chance
-    whatever the activation puts out; 1 is the scheme by the book.
+    makes the first predictions nearly uniform, so that training starts near the loss of chance
+    whatever the activation puts out. It also shrinks the first gradients of all layers below, which
+    prolongs a sigmoid's plateau; 1 is the scheme by the book.
 
     Args:
         model: The network, on the generator's device.

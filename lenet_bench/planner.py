@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 from lenet_bench.config import RunConfig
 
@@ -38,14 +39,15 @@ def plan(
         stack_size: The most runs in a stack; None chooses.
 
     Returns:
-        The stacks as lists of indices into `configs`, longest first. Within a stack, runs of one
-        seed are neighbours, since they share their batches, and so are runs of one activation.
+        The stacks as lists of indices into `configs`, longest first. A stack holds as few seeds as
+        its size allows, since runs of one seed share their batches; within it, runs of one
+        activation are neighbours, since they are computed together.
     """
     families: dict[str, list[int]] = defaultdict(list)
     for index, config in enumerate(configs):
         families[compatibility(config)].append(index)
     for members in families.values():
-        members.sort(key=lambda index: _order(configs[index]))
+        members.sort(key=lambda index: (configs[index].seed, *_kind(configs[index])))
 
     limit = stack_size or LARGEST_STACK
     pieces = {key: -(-len(members) // limit) for key, members in families.items()}
@@ -55,19 +57,24 @@ def plan(
         if pieces[key] >= len(families[key]):
             break
         pieces[key] += 1
-    stacks = [part for key, members in families.items() for part in _split(members, pieces[key])]
+    stacks = [
+        sorted(part, key=lambda index: (*_kind(configs[index]), configs[index].seed))
+        for key, members in families.items()
+        for part in _split(members, pieces[key])
+    ]
     return sorted(stacks, key=lambda stack: -_work(configs[stack[0]], len(stack)))
 
 
-def _order(config: RunConfig) -> tuple[int, str, str, str]:
+def _kind(config: RunConfig) -> tuple[str, str, str]:
+    """What neighbours in a stack had better agree in."""
     activation = config.activation
-    return config.seed, activation.name, str(activation.parameters), config.optimizer.name
+    return activation.name, str(activation.parameters), config.optimizer.name
 
 
 def _split(members: list[int], pieces: int) -> list[list[int]]:
     """Cut into pieces whose lengths differ by at most one."""
     cuts = [round(len(members) * k / pieces) for k in range(pieces + 1)]
-    return [members[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [members[a:b] for a, b in pairwise(cuts)]
 
 
 def _work(config: RunConfig, runs: int) -> int:

@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import math
-import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,7 +88,7 @@ class RunRecorder:
         target = self.directory / "weights.pt"
         partial = target.with_suffix(".partial")
         torch.save(dict(state), partial)
-        os.replace(partial, target)
+        partial.replace(target)
 
     def status(
         self,
@@ -142,7 +141,7 @@ def write_status(directory: Path, content: Mapping[str, Any]) -> None:
     target = directory / "status.json"
     partial = target.with_suffix(".partial")
     partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, target)
+    partial.replace(target)
 
 
 def read_status(directory: Path) -> dict[str, Any]:
@@ -179,17 +178,24 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The git commit of the installed source, `+` behind it where files differ; None outside git."""
+    """The git commit of the source, with `+` behind it where files differ; None outside git."""
     source = Path(__file__).resolve().parent
     try:
         # The source may be installed below a repository that is not its own.
         subprocess.run(
             ["git", "ls-files", "--error-unmatch", "records.py"],
-            cwd=source, capture_output=True, check=True, timeout=10,
+            cwd=source,
+            capture_output=True,
+            check=True,
+            timeout=10,
         )
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
-            cwd=source, capture_output=True, check=True, text=True, timeout=10,
+            cwd=source,
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -32,10 +32,10 @@ BATCH_NORM_EPS = 1e-5
 
 
 class Batch(NamedTuple):
-    """The images that one or several neighbouring runs receive."""
+    """The images that one or several runs receive."""
 
     images: Tensor  # (B, C, H, W), standardised, channels_last
-    runs: int  # how many runs of the stack, in order, share them
+    runs: Sequence[int]  # the runs of the stack that share them
 
 
 class Observer(Protocol):
@@ -126,6 +126,11 @@ class Stack:
         self._groups = _groups(activations, models)
         # A norm between activation and pooling may reverse the order of its inputs.
         self._may_pool_first = self.max_pool and self.batch_norm != "after"
+        self._pools_all_first = (
+            self.max_pool
+            and self.batch_norm == "none"
+            and all(activation.commutes_with_max_pool for activation in activations)
+        )
 
         self._slots = [_layout(model) for model in models]
         columns = max(slot.end for slots in self._slots for slot in slots.values())
@@ -168,10 +173,10 @@ class Stack:
 
         self._statistics: dict[str, tuple[Tensor, Tensor]] = {}  # running mean, variance: (N*C,)
         for layer in first.norms:
-            norms = [model.norms[layer] for model in models]
+            norms = [dict(model.norms[layer].named_buffers()) for model in models]
             self._statistics[layer] = (
-                torch.cat([norm.running_mean for norm in norms]).to(device),  # type: ignore[arg-type]
-                torch.cat([norm.running_var for norm in norms]).to(device),  # type: ignore[arg-type]
+                torch.cat([buffers["running_mean"] for buffers in norms]).to(device),
+                torch.cat([buffers["running_var"] for buffers in norms]).to(device),
             )
         self._steps_seen = 0  # what batch norm calls num_batches_tracked
 
@@ -182,9 +187,9 @@ class Stack:
         columns = slice(slot.offset, slot.end)
         values, gradients = self.parameters[runs, columns], self.gradients[runs, columns]
         lead = values.shape[:-1]
-        leaf = values.view(*lead, *slot.shape).detach().requires_grad_()
+        leaf = values.view((*lead, *slot.shape)).detach().requires_grad_()
         self._leaves.append(leaf)
-        self._leaf_gradients.append(gradients.view(*lead, *slot.shape))
+        self._leaf_gradients.append(gradients.view((*lead, *slot.shape)))
         return leaf
 
     def _own_module(
@@ -231,7 +236,7 @@ class Stack:
         """Compute the logits (N, B, classes) of all runs.
 
         Args:
-            batches: The images; together they serve the N runs in order.
+            batches: The images; together they serve each of the N runs once.
             training: Batch norm by the batch's own statistics; without an observer, its running
                 statistics are updated and RReLU draws noise.
             observer: Sees every hidden layer before pooling. An observed pass changes no state.
@@ -239,8 +244,13 @@ class Stack:
         learning = training and observer is None
         if learning:
             self._steps_seen += 1
-        x = self._first_convolution(batches)  # (B, N*C, H, W)
-        x = self._after_weights("conv1", x, training, learning, observer)
+        if len(batches) > 1 and self._pools_all_first and observer is None:
+            # Putting feature maps together costs a quarter once they are pooled.
+            x = self._first_convolution(batches, self._pool)  # (B, N*C, H, W)
+            x = self._activate("conv1", x, learning)
+        else:
+            x = self._first_convolution(batches, lambda x: x)
+            x = self._after_weights("conv1", x, training, learning, observer)
         x = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
         x = self._after_weights("conv2", x, training, learning, observer)
         b, _, h, w = x.shape
@@ -267,13 +277,24 @@ class Stack:
     def _bias(self, layer: str) -> Tensor:
         return self._shared[f"{layer}.bias"].flatten().to(self.compute)
 
-    def _first_convolution(self, batches: Sequence[Batch]) -> Tensor:
-        weight, bias = self._weight("conv1"), self._bias("conv1")
+    def _first_convolution(
+        self, batches: Sequence[Batch], then: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Convolve each batch for the runs it serves, apply `then`, and put the runs in order."""
+        weight, bias = self._weight("conv1"), self._bias("conv1")  # (N*C, C_in, 5, 5), (N*C,)
         if len(batches) == 1:
-            return F.conv2d(batches[0].images, weight, bias)
-        sizes = [batch.runs * self.units["conv1"] for batch in batches]
-        parts = zip(batches, weight.split(sizes), bias.split(sizes), strict=True)
-        return torch.cat([F.conv2d(batch.images, w, b) for batch, w, b in parts], dim=1)
+            return then(F.conv2d(batches[0].images, weight, bias))
+        units = self.units["conv1"]
+        each_weight, each_bias = weight.split(units), bias.split(units)
+        maps: dict[int, Tensor] = {}
+        for batch in batches:
+            x = F.conv2d(
+                batch.images,
+                torch.cat([each_weight[run] for run in batch.runs]),
+                torch.cat([each_bias[run] for run in batch.runs]),
+            )
+            maps.update(zip(batch.runs, then(x).split(units, dim=1), strict=True))
+        return torch.cat([maps[run] for run in range(self.runs)], dim=1)
 
     def _linear(self, layer: str, x: Tensor) -> Tensor:
         weight, bias = self._shared[f"{layer}.weight"], self._shared[f"{layer}.bias"]
@@ -315,7 +336,7 @@ class Stack:
         ).to(self.compute)
         if x.dim() == 4:
             return result
-        return result.unflatten(1, (self.runs, -1)).transpose(0, 1)
+        return result.view(len(result), self.runs, -1).transpose(0, 1)
 
     # --- activations --------------------------------------------------------------------------
 
@@ -354,7 +375,8 @@ class Stack:
             result: Tensor = functional_call(module, leaves, (plain,))
             return result.view_as(z)
         if group.start in self._fused:
-            return self._fused[group.start](z)  # type: ignore[no-any-return]
+            fused: Tensor = self._fused[group.start](z)
+            return fused
         entry = group.activation.entry
         assert entry is not None
         return elementwise(z, entry, self._arguments(layer, group, z, learning))
@@ -406,7 +428,7 @@ class Stack:
             return torch.autograd.grad(total, x)[0]
 
     def max_slope(self, run: int, layer: str) -> float:
-        """sup |f'| of a run's activation; that of the user's own is unknown, NaN."""
+        """Sup |f'| of a run's activation; that of the user's own is unknown, NaN."""
         activation = self._activations[run]
         if activation.entry is None:
             return math.nan
@@ -424,6 +446,14 @@ class Stack:
         if entry is None or entry.name == "prelu":
             return True  # unknown, or a slope may reach 0: the derivative itself decides
         return entry.can_die(**entry.arguments(activation.parameters))
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of each run, (N,), from logits (N, B, classes)."""
+    # bfloat16 has too few digits for a logarithm of a sum; float64 must not lose its own.
+    wide = logits.float() if logits.dtype == torch.bfloat16 else logits
+    each = F.cross_entropy(wide.flatten(0, 1), labels.flatten(), reduction="none")
+    return each.view(labels.shape).mean(1)
 
 
 def _layout(model: LeNet) -> dict[str, _Slot]:

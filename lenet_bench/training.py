@@ -13,13 +13,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lenet_bench import build
 from lenet_bench.config import RunConfig
@@ -28,7 +26,7 @@ from lenet_bench.model import LeNet
 from lenet_bench.optimizers import StackedOptimizer
 from lenet_bench.probes import Probe
 from lenet_bench.records import RunRecorder, Status
-from lenet_bench.stack import Batch, Stack
+from lenet_bench.stack import Batch, Stack, cross_entropy
 
 BLOCK = 50  # iterations whose losses are written together
 
@@ -66,7 +64,9 @@ class _Live:
 class Images:
     """A split on the device, as the network receives it."""
 
-    def __init__(self, split: Split, dataset: Dataset, device: torch.device, dtype: torch.dtype):
+    def __init__(
+        self, split: Split, dataset: Dataset, device: torch.device, dtype: torch.dtype
+    ) -> None:
         # (n, H, W, C): a gathered batch, seen as (B, C, H, W), is channels_last without a copy.
         self._pixels = split.images.permute(0, 2, 3, 1).to(device)
         self.labels = split.labels.to(device)
@@ -111,7 +111,7 @@ def train_stack(
     """Train runs as one stack.
 
     The runs must agree in data set, batch size, budget, model, precision, device, probe and
-    evaluation; the planner sees to it. Runs of the same seed should be neighbours.
+    evaluation; the planner sees to it. Neighbours of the same activation are computed together.
 
     Args:
         runs: The stack.
@@ -175,9 +175,10 @@ class _StackTrainer:
             self.stack.decay_mask,
         )
         self.probe = self._probe(dataset)
-        self.seeds = [(seed, len(list(members))) for seed, members in groupby(
-            run.config.seed for run in runs
-        )]
+        self.everyone = range(len(runs))
+        self.runs_by_seed: dict[int, list[int]] = {}
+        for position, run in enumerate(runs):
+            self.runs_by_seed.setdefault(run.config.seed, []).append(position)
         self.started = time.perf_counter()
         facts = {
             "iterations": self.iterations,
@@ -256,29 +257,25 @@ class _StackTrainer:
 
     def _batches(self) -> Iterator[tuple[list[Batch], Tensor]]:
         """The batches of each iteration up to the budget, and their labels (N, B)."""
-        generators = [build.stream(seed, build.BATCH_ORDER) for seed, _ in self.seeds]
+        streams = {seed: build.stream(seed, build.BATCH_ORDER) for seed in self.runs_by_seed}
         size, done = self.common.batch_size, 0
         while True:
-            orders = [
-                torch.randperm(len(self.train_images), generator=generator).to(self.device)
-                for generator in generators
-            ]
+            orders = {
+                seed: torch.randperm(len(self.train_images), generator=stream).to(self.device)
+                for seed, stream in streams.items()
+            }
             for k in range(self.per_epoch):
                 if done == self.iterations:
                     return
                 done += 1
-                chosen = [order[k * size : (k + 1) * size] for order in orders]
+                chosen = {seed: order[k * size : (k + 1) * size] for seed, order in orders.items()}
+                labels = {seed: self.train_images.labels[chosen[seed]] for seed in chosen}
                 yield (
                     [
-                        Batch(self.train_images.batch(indices), count)
-                        for indices, (_, count) in zip(chosen, self.seeds, strict=True)
+                        Batch(self.train_images.batch(chosen[seed]), runs)
+                        for seed, runs in self.runs_by_seed.items()
                     ],
-                    torch.cat(
-                        [
-                            self.train_images.labels[indices].expand(count, -1)
-                            for indices, (_, count) in zip(chosen, self.seeds, strict=True)
-                        ]
-                    ),
+                    torch.stack([labels[live.run.config.seed] for live in self.live]),
                 )
 
     def _step(self, images: list[Batch], labels: Tensor) -> None:
@@ -354,7 +351,7 @@ class _StackTrainer:
     def _evaluate(self) -> None:
         for split, images in self.evaluated.items():
             losses, accuracies = evaluate(
-                lambda x: self.stack.forward([Batch(x, self.stack.runs)], training=False),
+                lambda x: self.stack.forward([Batch(x, self.everyone)], training=False),
                 images,
                 self.common.batch_size,
             )
@@ -426,14 +423,6 @@ class _StackTrainer:
             stack={"seconds": seconds},
             **more,
         )
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of each run, (N,), from logits (N, B, classes)."""
-    # bfloat16 has too few digits for a logarithm of a sum; float64 must not lose its own.
-    wide = logits.float() if logits.dtype == torch.bfloat16 else logits
-    each = F.cross_entropy(wide.flatten(0, 1), labels.flatten(), reduction="none")
-    return each.view(labels.shape).mean(1)
 
 
 @torch.no_grad()

@@ -71,9 +71,9 @@ def write(root: Path, size: int | None, key: str, images: NDArray[np.uint8]) -> 
         try:
             with os.fdopen(handle, "wb") as file:
                 np.savez(file, key=np.array(key), images=images)
-            os.replace(part, path)
+            Path(part).replace(path)
         except BaseException:
-            os.unlink(part)
+            Path(part).unlink()
             raise
     except OSError as error:
         _log.warning("cannot keep the decoded images in %s (%s): going on without", path, error)

@@ -82,7 +82,7 @@ class Dataset:
         tensors = [tensor for split in splits for tensor in (split.images, split.labels)]
         try:
             for tensor in tensors:
-                tensor.share_memory_()  # type: ignore[no-untyped-call]
+                tensor.share_memory_()
         except (RuntimeError, OSError) as error:
             megabytes = sum(tensor.nbytes for tensor in tensors) / 1e6
             raise DatasetError(

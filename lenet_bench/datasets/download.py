@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import os
 import tarfile
 import tempfile
 import urllib.request
@@ -150,4 +149,4 @@ def _unpack(archive: Path, folder: Path) -> None:
             if path.is_dir():
                 target.mkdir(exist_ok=True)
             else:
-                os.replace(path, target)
+                path.replace(target)

@@ -53,6 +53,7 @@ class StopRequest:
         self.requested = False
 
     def __call__(self) -> bool:
+        """Whether to stop."""
         return self.requested
 
     @contextlib.contextmanager
@@ -157,7 +158,7 @@ class _Pool:
         self.datasets = datasets
         self.workers = workers
         self.progress, self.finished, self.stop = progress, finished, stop
-        self.processes: dict[Any, multiprocessing.Process] = {}  # by pipe
+        self.processes: dict[Any, Any] = {}  # by pipe
         self.running: dict[Any, StackJob | None] = {}
 
     def run(self) -> None:
@@ -277,5 +278,3 @@ def _keep_memory() -> None:
         trim_threshold, mmap_max, largest = -1, -4, 2**31 - 1
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, largest)
-
-
