@@ -6,12 +6,15 @@ Exit code 0: every run finished or diverged, which is a result. 1: a mistake, or
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from lenet_bench import command_line, sweep
 from lenet_bench.errors import UserError
@@ -33,12 +36,20 @@ def main() -> None:
         sys.path.insert(0, str(Path.cwd()))
     sweep.register_resolvers()
     command_line.register_activations()
+    # Hydra would print a stack for what is the user's mistake; raised, it can be told in a line.
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     code: object = 0
     try:
         command_line.check(sys.argv[1:])
         application()
     except UserError as error:
         print(f"lenet-bench: {error}", file=sys.stderr)
+        code = 1
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if traceback_wanted:
+            raise
+        print(f"lenet-bench: {command_line.explain(error)}", file=sys.stderr)
         code = 1
     except SystemExit as exit_:
         code = exit_.code

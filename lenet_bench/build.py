@@ -7,19 +7,24 @@ stack and optimizers receive plain arguments.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
 
-from lenet_bench.activations import ACTIVATIONS, load_custom
-from lenet_bench.config import RunConfig
+from lenet_bench.activations import ACTIVATIONS
+from lenet_bench.config import RunConfig, parse
+from lenet_bench.custom import load_custom
 from lenet_bench.errors import UserError
 from lenet_bench.initialization import SCHEMES, gain_factor, initialize
 from lenet_bench.model import LeNet, activation_module
 from lenet_bench.optimizers import OptimizerSettings
+from lenet_bench.records import read_status
 from lenet_bench.schedules import learning_rates
 from lenet_bench.stack import RunActivation
 
@@ -189,3 +194,37 @@ def evaluation_interval(config: RunConfig, training_images: int) -> int:
     if config.evaluate.every == "auto":
         return max(iterations_per_epoch(config, training_images), 200)
     return config.evaluate.every
+
+
+def check_on_this_machine(configs: Iterable[RunConfig]) -> None:
+    """Find, before any data are loaded, what the configuration alone cannot tell.
+
+    Raises:
+        UserError: A device is not there, or `activation.path` names no usable module.
+    """
+    for name, precision in {(config.device, config.precision) for config in configs}:
+        device(name, precision)
+    for config in configs:
+        if config.activation.name == "custom":
+            load_custom(config.activation.parameters["path"])
+
+
+def load_model(run: str | Path) -> LeNet:
+    """The plain LeNet that a run trained, in evaluation mode, on the CPU.
+
+    Its inputs are images (B, C, H, W) scaled to [0, 1] and standardised by the `mean` and `std` in
+    the run's `status.json`.
+
+    Raises:
+        UserError: The directory does not hold a run with weights.
+    """
+    directory = Path(run)
+    try:
+        config = parse(yaml.safe_load((directory / ".hydra" / "config.yaml").read_text()))
+        facts = read_status(directory)["dataset"]
+        state = torch.load(directory / "weights.pt", weights_only=True)
+    except (OSError, KeyError, yaml.YAMLError) as error:
+        raise UserError(f"{directory} is not a run with weights: {error}") from None
+    model = plain_model(config, ImageShape(facts["channels"], facts["size"], facts["classes"]))
+    model.load_state_dict(state)
+    return model.eval()

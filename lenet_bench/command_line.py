@@ -19,7 +19,7 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lenet_bench import sweep
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.config import INTERPLAY, ConfigError, RunConfig, nearest, parse, validate
+from lenet_bench.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries `conf` inside the package; a checkout has it beside.
@@ -117,11 +118,13 @@ class _Checker:
     def run(self, texts: Sequence[str]) -> Iterator[str]:
         given: dict[str, _Given] = {}
         unsure = set()  # groups with a choice that there is not: their keys cannot be judged
+        refused = set()  # keys about which enough is said
         for text in texts:
             try:
                 found = self._read(text)
             except ConfigError as error:
                 yield from error.problems
+                refused.add(text.partition("=")[0].strip("+~ "))
                 continue
             bad = list(found.bad_choices())
             if bad:
@@ -135,7 +138,7 @@ class _Checker:
         try:
             base = self._compose(chosen)
         except Exception as error:  # of Hydra's own, of many kinds: a preset that cannot be read
-            yield _reason(error)
+            yield explain(error)
             return
         accepted = []
         for item in settings:
@@ -168,7 +171,7 @@ class _Checker:
                         f"it; list values, as in {key}=A,B"
                     )
         mine = {key: item for key, item in given.items() if not item.is_hydra}
-        yield from self._value_problems(mine, chosen, sweep.plain(composed))
+        yield from self._value_problems(mine, chosen, sweep.plain(composed), refused)
 
     def _read(self, text: str, origin: str = "") -> _Given:
         """Read one override.
@@ -184,7 +187,7 @@ class _Checker:
         except (HydraException, ValueError, ZeroDivisionError) as error:
             raise ConfigError(
                 [
-                    f"{text}{origin}: cannot be read as KEY=VALUE ({_reason(error)}); "
+                    f"{text}{origin}: cannot be read as KEY=VALUE ({explain(error)}); "
                     "put quotes around special characters, as in 'KEY=\"VALUE\"'"
                 ]
             ) from None
@@ -213,11 +216,14 @@ class _Checker:
             yield None
         elif not override.is_sweep_override():
             yield override.value()
-        elif override.is_discrete_sweep():
+        elif override.is_range_sweep():
+            yield from override.sweep_iterator()
+        elif override.is_choice_sweep():
             for value in override.sweep_string_iterator():
                 yield self.parser.parse_override(f"{override.key_or_group}={value}").value()
         else:
             interval = override.value()
+            assert isinstance(interval, IntervalSweep)
             yield from (interval.start, interval.end)
 
     def _compose(self, chosen: Mapping[str, Any], more: Iterable[str] = ()) -> DictConfig:
@@ -229,8 +235,7 @@ class _Checker:
     def _hydra_problem(
         self, item: _Given, chosen: Mapping[str, Any], base: DictConfig
     ) -> str | None:
-        known = OmegaConf.to_container(base, resolve=False)
-        assert isinstance(known, dict)
+        known: dict[str, Any] = {"hydra": OmegaConf.to_container(base.hydra, resolve=False)}
         if not (item.override.is_add() or item.override.is_force_add()):
             unknown = _unknown_key(item, known)
             if unknown:
@@ -239,7 +244,7 @@ class _Checker:
         try:
             hydra = self._compose(chosen, [text]).hydra
         except Exception as error:  # of Hydra's own, of many kinds
-            return f"{text}: {_reason(error)}"
+            return f"{text}: {explain(error)}"
         sections = [key for key, value in known["hydra"].items() if isinstance(value, dict)]
         lost = [key for key in sections if not isinstance(hydra.get(key), DictConfig)]
         return f"{text}: must be settings, as in {item.key}.KEY=VALUE" if lost else None
@@ -253,7 +258,11 @@ class _Checker:
                 yield from error.problems
 
     def _value_problems(
-        self, given: Mapping[str, _Given], chosen: Mapping[str, Any], base: Mapping[str, Any]
+        self,
+        given: Mapping[str, _Given],
+        chosen: Mapping[str, Any],
+        base: Mapping[str, Any],
+        refused: set[str],
     ) -> Iterator[str]:
         """Problems of keys: each value by itself, then the allowed ones together."""
         sections = self._sections(given, chosen, base)
@@ -262,11 +271,8 @@ class _Checker:
             if item.options:
                 continue
             top = item.key.partition(".")[0]
-            alternatives = (
-                sections.get(top, [base.get(top)]) if "." in item.key else [base.get(top)]
-            )
             values = item.values
-            for config in ({**base, top: section} for section in alternatives):
+            for config in [{**base, top: section} for section in sections.get(top, [])] or [base]:
                 unknown = _unknown_key(item, config)
                 if unknown:
                     yield unknown
@@ -284,13 +290,17 @@ class _Checker:
                         values = tuple(other for other in values if other is not value)
             if values:
                 allowed.append((item, values if item.key.startswith(INTERPLAY) else values[:1]))
+            else:
+                refused.add(item.key)
         together = product(product(*sections.values()), product(*(values for _, values in allowed)))
         for picked, values in islice(together, MOST_COMBINATIONS):
-            config: Mapping[str, Any] = {**base, **dict(zip(sections, picked, strict=True))}
+            run = {**base, **dict(zip(sections, picked, strict=True))}
             for (item, _), value in zip(allowed, values, strict=True):
-                if not _unknown_key(item, config):
-                    config = _with(config, item, value)
-            yield from _problems(parse, config)
+                if not _unknown_key(item, run):
+                    run = _with(run, item, value)
+            for problem in _problems(parse, run):
+                if problem.partition(":")[0] not in refused:
+                    yield problem
 
     def _sections(
         self, given: Mapping[str, _Given], chosen: Mapping[str, Any], base: Mapping[str, Any]
@@ -333,31 +343,32 @@ def _problems(
     except ConfigError as error:
         return error.problems
     except OmegaConfBaseException as error:
-        return [_reason(error)]
+        return [explain(error)]
     return []
 
 
 def _unknown_key(item: _Given, config: Mapping[str, Any]) -> str | None:
     """What to say about a key that the configuration does not have; None if it has it."""
     node: Any = config
-    path = item.key.split(".")
-    for depth, part in enumerate(path):
+    found: list[str] = []
+    for part in item.key.split("."):
         if not isinstance(node, Mapping) or part not in node:
             break
         node = node[part]
+        found.append(part)
     else:
         return None
-    above = ".".join(path[:depth])
+    above = ".".join(found)
     text = item.as_text(item.values[0])
     if not isinstance(node, Mapping):
         return f"{text}: {above} holds a value, no keys"
     prefix = f"{above}." if above else ""
-    own = [f"{prefix}{key}" for key in node if key not in ("name", "_target_")]
-    where = f"{above}={node['name']}" if "name" in node and depth == 1 else above
-    near = nearest(item.key, own) or nearest(item.key, _keys(config))
+    own = [key for key in node if key not in ("name", "_target_")]
+    where = f"{above}={node['name']}" if "name" in node and len(found) == 1 else above
+    near = nearest(part, own, prefix) or ("" if above else nearest(part, _keys(config)))
     return (
         f"{text}: {where or 'the configuration'} has no such key; "
-        f"{near}it has {', '.join(own) or 'none'}"
+        f"{near}it has {', '.join(prefix + key for key in own) or 'none'}"
     )
 
 
@@ -382,8 +393,14 @@ def _with(config: Mapping[str, Any], item: _Given, value: Any) -> dict[str, Any]
     return result
 
 
-def _reason(error: Exception) -> str:
-    """An error of Hydra's in one line, without its hints on other ways to write."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]
+def explain(error: BaseException) -> str:
+    """An error that Hydra raised in one line: the user's mistake behind it, where there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    told = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    lines = [line.strip() for line in str(told).splitlines()]
+    kept = [line for line in lines if line and not line.endswith(":") and "full_key:" not in line]
     return "; ".join(kept[:2]) or type(error).__name__

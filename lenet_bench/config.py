@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from lenet_bench.activations import ACTIVATIONS, check_custom_path
+from lenet_bench.activations import ACTIVATIONS
+from lenet_bench.custom import check_custom_path
 from lenet_bench.errors import UserError
 from lenet_bench.initialization import SCHEMES
 from lenet_bench.optimizers import OPTIMIZERS
@@ -101,12 +102,6 @@ def _importable(path: str) -> str:
     if problem:
         raise ValueError(problem.removeprefix(f"activation.path={path!r}").lstrip(": "))
     return path
-
-
-def _given(value: str) -> str:
-    if value == MISSING:
-        raise ValueError("must be given")
-    return value
 
 
 class CustomActivation(Choice):
@@ -256,10 +251,10 @@ def parse(composed: Mapping[str, Any]) -> RunConfig:
     return config
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
+def nearest(word: str, allowed: Iterable[str], prefix: str = "") -> str:
     """`did you mean X? ` for the closest allowed word, or nothing where none is close."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
-    return f"did you mean {close[0]}? " if close else ""
+    return f"did you mean {prefix}{close[0]}? " if close else ""
 
 
 def _describe(error: Any) -> str:
@@ -277,6 +272,8 @@ def _describe(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}={value}: there is no such key"
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if error["type"] == "model_type":
+        message = f"must be set key by key, as in {key}.KEY=VALUE"
     if error["type"] in ("too_short", "too_long"):
         message = message.replace("List should", "must").split(" after")[0]
     if error["type"] == "string_pattern_mismatch" and key == "device":

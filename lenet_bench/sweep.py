@@ -16,6 +16,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_bench.config import ConfigError, RunConfig, parse
@@ -90,8 +91,7 @@ class SweepDirectory(Callback):
         wanted = Path(str(config.hydra.sweep.dir))
         if any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra):
             _state.new = not wanted.exists()
-            wanted.mkdir(parents=True, exist_ok=True)
-            found = wanted
+            found = _made(wanted)
         else:
             found, _state.new = _make_new(wanted), True
         with open_dict(config):
@@ -99,8 +99,21 @@ class SweepDirectory(Callback):
         _state.directory = found
 
 
+def _made(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(
+            f"lenet-bench: hydra.sweep.dir={directory}: cannot be made ({error.strerror}); "
+            "name a folder that you may write to",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None  # Hydra turns other exceptions of callbacks into warnings
+    return directory
+
+
 def _make_new(wanted: Path) -> Path:
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    _made(wanted.parent)
     number = 1
     while True:
         candidate = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
@@ -165,12 +178,18 @@ def task(config: DictConfig) -> float | None:
     if _state.collected is not None:
         _state.collected.append((config, directory))
         return None
+    loss = None
     try:
-        return train([(config, directory)], EngineOptions()).get(directory)
+        loss = train([(config, directory)], EngineOptions()).get(directory)
     except UserError as error:
         mark_failed(directory, str(error))
         print(f"lenet-bench: {error}", file=sys.stderr)
-        return None
+    status = read_status(directory).get("status")
+    if status == "interrupted":
+        raise KeyboardInterrupt  # or the launcher would go on with the next job
+    if status == "failed" and HydraConfig.get().mode == RunMode.RUN:
+        raise SystemExit(1)  # there is no sweep whose report would tell
+    return loss
 
 
 @contextlib.contextmanager
@@ -238,6 +257,7 @@ def _train(todo: Mapping[Path, RunConfig], options: EngineOptions, progress: Any
     from lenet_bench.training import Run
 
     directories, configs = list(todo), list(todo.values())
+    build.check_on_this_machine(configs)
     devices = {build.device(config.device, config.precision).type for config in configs}
     cores = 1 if devices != {"cpu"} else local.available_cores()  # a GPU serves one at a time
     workers = options.workers or cores

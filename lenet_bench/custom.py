@@ -1,0 +1,156 @@
+"""A user's own activation, `activation=custom activation.path=package.module:Class`.
+
+In: the import path. Out: what is wrong with it, or the module class, tried out. Importing this file
+does not import torch, nor does checking a path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def check_custom_path(path: str) -> str | None:
+    """Say what is wrong with `activation.path`, without importing torch or the user's code.
+
+    Args:
+        path: "package.module:Class"; the module is searched for in the current directory first,
+            then wherever Python searches.
+
+    Returns:
+        A sentence naming what is wrong; None if the module exists. Whether the class does is
+        known only to `load_custom`.
+    """
+    module, colon, name = path.partition(":")
+    if not (colon and name.isidentifier() and all(p.isidentifier() for p in module.split("."))):
+        return (
+            f"activation.path={path!r} is not of the form package.module:Class, "
+            "for example my_activations:Snake"
+        )
+    _search_current_directory()
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    missing = top
+    # Each level is looked up in its parent's folders: find_spec("a.b") would run a's code.
+    for part in rest:
+        if spec is None:
+            break
+        missing = f"{missing}.{part}"
+        spec = PathFinder.find_spec(missing, spec.submodule_search_locations or [])
+    if spec is None:
+        return (
+            f"activation.path={path!r}: no module {missing!r} in {Path.cwd()} "
+            "nor where Python searches; run from the folder that holds it, or set PYTHONPATH"
+        )
+    return None
+
+
+def load_custom(path: str) -> type[nn.Module]:
+    """Import a user's activation module and check that it can serve as one.
+
+    Args:
+        path: "package.module:Class", as `check_custom_path` takes it.
+
+    Returns:
+        The class: a torch.nn.Module, built without arguments, that maps every element of a
+        float tensor by itself.
+
+    Raises:
+        UserError: Anything about the path, the module or the class that keeps it from serving.
+    """
+    if problem := check_custom_path(path):
+        raise UserError(problem)
+    from torch import nn
+
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UserError(
+            f"activation.path={path!r}: importing {module_name} failed: {_one_line(error)}"
+        ) from error
+    found = getattr(module, name, None)
+    if found is None:
+        modules = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, nn.Module)
+        ]
+        nearest = difflib.get_close_matches(name, modules, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else _listing(modules)
+        raise UserError(f"activation.path={path!r}: {module_name} has no class {name!r}; {hint}")
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UserError(
+            f"activation.path={path!r}: {name} is {_what(found)}, not a torch.nn.Module class"
+        )
+    _try_out(found, path)
+    return found
+
+
+def _search_current_directory() -> None:
+    # As `python -m` does; the installed command starts with its own folder there instead.
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    importlib.invalidate_caches()
+
+
+def _listing(names: list[str]) -> str:
+    return f"its modules are {', '.join(names)}" if names else "it defines no torch.nn.Module"
+
+
+def _what(found: object) -> str:
+    return f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+
+
+def _one_line(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _try_out(found: type[nn.Module], path: str) -> None:
+    import torch
+
+    try:
+        module = found()
+    except Exception as error:
+        raise UserError(
+            f"activation.path={path!r} cannot be built without arguments ({_one_line(error)}); "
+            "give every argument of its __init__ a default"
+        ) from error
+    # A unit of a layer and an image of a batch must not see their neighbours.
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 4, 4, generator=generator)  # (B, C, H, W)
+    vectors = maps.reshape(16, 6).clone()  # (B, units), the same elements in other places
+    outputs = []
+    for x in (maps, vectors):
+        try:
+            with torch.no_grad():
+                y = module.eval()(x.clone())
+        except Exception as error:
+            raise UserError(
+                f"activation.path={path!r} failed on an input of shape {tuple(x.shape)}: "
+                f"{_one_line(error)}"
+            ) from error
+        if not isinstance(y, torch.Tensor):
+            raise UserError(f"activation.path={path!r} returns {_what(y)}, not a tensor")
+        if y.shape != x.shape or y.dtype != x.dtype:
+            raise UserError(
+                f"activation.path={path!r} turns shape {tuple(x.shape)} and {x.dtype} into "
+                f"{tuple(y.shape)} and {y.dtype}; an activation keeps both"
+            )
+        outputs.append(y.flatten())
+    if not torch.allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise UserError(
+            f"activation.path={path!r} does not map each element by itself: the same values "
+            "arranged in another shape give other results"
+        )
