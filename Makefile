@@ -4,6 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# Whatever tools cache stays inside the virtual environment.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/cache/python
+export RUFF_CACHE_DIR      := $(VENV)/cache/ruff
+export MYPY_CACHE_DIR      := $(VENV)/cache/mypy
+
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce test lint format lock clean
 
@@ -39,5 +44,5 @@ lock: $(STAMP)  ## regenerate requirements.lock: the newest versions for Python 
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-annotate --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
-clean:  ## remove the virtual environment and caches; runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+clean:  ## remove the virtual environment and its caches; runs stay
+	rm -rf $(VENV) build dist

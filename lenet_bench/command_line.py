@@ -16,6 +16,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -111,7 +112,8 @@ class _Checker:
         self.config_name = config_name
         self.search_path = create_config_search_path(str(CONF))
         for folder in folders:
-            self.search_path.append("command-line", f"file://{Path(folder).resolve()}")
+            before = SearchPathQuery(provider="schema")
+            self.search_path.prepend("command-line", f"file://{Path(folder).resolve()}", before)
         self.loader = ConfigLoaderImpl(self.search_path)
         self.parser = OverridesParser.create(self.loader)
 
@@ -272,7 +274,8 @@ class _Checker:
                 continue
             top = item.key.partition(".")[0]
             values = item.values
-            for config in [{**base, top: section} for section in sections.get(top, [])] or [base]:
+            alternatives = [{**base, top: section} for section in sections.get(top, [])]
+            for config in alternatives or [dict(base)]:
                 unknown = _unknown_key(item, config)
                 if unknown:
                     yield unknown
@@ -402,5 +405,6 @@ def explain(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     told = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     lines = [line.strip() for line in str(told).splitlines()]
-    kept = [line for line in lines if line and not line.endswith(":") and "full_key:" not in line]
+    noise = ("full_key:", "object_type=", "provider=")
+    kept = [line for line in lines if line and not line.startswith(noise) and line[-1] != ":"]
     return "; ".join(kept[:2]) or type(error).__name__

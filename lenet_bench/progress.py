@@ -75,7 +75,9 @@ class Progress:
         for outcome in outcomes:
             if outcome.status in ("diverged", "failed"):
                 self._console.print(
-                    f"{outcome.directory.name} {outcome.status}: {outcome.error}", markup=False
+                    f"{outcome.directory.name} {outcome.status}: {outcome.error}",
+                    markup=False,
+                    soft_wrap=True,
                 )
         self._show()
 

@@ -373,7 +373,8 @@ class Stack:
             module.train(learning)
             plain = z if z.dim() == 4 else z[0]  # (B, C, H, W) or (B, C), as in the plain LeNet
             result: Tensor = functional_call(module, leaves, (plain,))
-            return result.view_as(z)
+            # Its parameters may be of another type than a bfloat16 pass, and so its result.
+            return result.view_as(z).to(z.dtype)
         if group.start in self._fused:
             fused: Tensor = self._fused[group.start](z)
             return fused

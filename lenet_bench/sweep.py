@@ -97,6 +97,7 @@ class SweepDirectory(Callback):
         with open_dict(config):
             config.hydra.sweep.dir = str(found)
         _state.directory = found
+        print(f"{found}: composing the runs", file=sys.stderr)
 
 
 def _made(directory: Path) -> Path:

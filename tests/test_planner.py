@@ -15,7 +15,16 @@ from lenet_bench.planner import LARGEST_STACK, compatibility, plan
 
 # What may differ inside a stack, and what keeps runs apart.
 FREE = {"activation", "init", "optimizer", "schedule", "lr", "weight_decay", "seed"}
-SHARED = {"dataset", "model", "batch_size", "iterations", "epochs", "probe", "evaluate", "precision"}
+SHARED = {
+    "dataset",
+    "model",
+    "batch_size",
+    "iterations",
+    "epochs",
+    "probe",
+    "evaluate",
+    "precision",
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +55,9 @@ def choices(configure: Configure) -> dict[str, list[object]]:
 
 
 @pytest.fixture(scope="module")
-def runs(configure: Configure, choices: dict[str, list[object]]) -> st.SearchStrategy[list[RunConfig]]:
+def runs(
+    configure: Configure, choices: dict[str, list[object]]
+) -> st.SearchStrategy[list[RunConfig]]:
     """Sweeps of up to 40 runs that differ in anything."""
     values = {key: st.sampled_from(allowed) for key, allowed in choices.items()}
     one = st.fixed_dictionaries({}, optional=values)
@@ -95,9 +106,7 @@ def test_the_stack_with_the_most_work_starts_first(configure: Configure) -> None
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    seeds=st.lists(st.integers(0, 5), min_size=1, max_size=40), workers=WORKERS, size=SIZES
-)
+@given(seeds=st.lists(st.integers(0, 5), min_size=1, max_size=40), workers=WORKERS, size=SIZES)
 def test_a_stack_holds_few_seeds(
     configure: Configure, seeds: list[int], workers: int, size: int | None
 ) -> None:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -67,6 +68,10 @@ def initial(config: RunConfig) -> LeNet:
     return build.initial_model(config, SHAPE, data()[0])
 
 
+def bias(model: LeNet, layer: str) -> Tensor:
+    return dict(model.named_parameters())[f"{layer}.bias"]
+
+
 def probe_of(models: Sequence[LeNet], configs: Sequence[RunConfig]) -> tuple[Stack, Probe]:
     activations = [build.run_activation(config, CPU) for config in configs]
     stack = Stack(models, activations, device=CPU, compute=torch.float64)
@@ -122,7 +127,8 @@ def expected(config: RunConfig, model: LeNet) -> pd.DataFrame:
     images, labels = data()
     z_parts: dict[str, list[Tensor]] = {}
     h_parts: dict[str, list[Tensor]] = {}
-    for number, (x, y) in enumerate(zip(images.split([8, 7, 7]), labels.split([8, 7, 7]))):
+    chunks = zip(images.split([8, 7, 7]), labels.split([8, 7, 7]), strict=True)
+    for number, (x, y) in enumerate(chunks):
         logits, seen = model.forward_with_intermediates(x)
         for layer, (z, h) in seen.items():
             by_unit = [value.detach().transpose(0, 1).flatten(1) for value in (z, h)]
@@ -243,8 +249,8 @@ def test_one_living_input_keeps_a_unit_alive(configure: Configure) -> None:
     model = initial(config)
     z = model.conv1(data()[0]).detach()  # (B, 4, 16, 16)
     with torch.no_grad():
-        model.conv1.bias[0] -= z[:, 0].max() - 1e-6  # alive at one position of one image
-        model.conv1.bias[1] -= z[:, 1].max() + 1e-6  # dead by as little
+        bias(model, "conv1")[0] -= z[:, 0].max() - 1e-6  # alive at one position of one image
+        bias(model, "conv1")[1] -= z[:, 1].max() + 1e-6  # dead by as little
     _, probe = probe_of([model], [config])
     assert measured(probe)[0]["dead_fraction"]["conv1"] == 0.25
 
@@ -255,10 +261,10 @@ def test_dormant_by_a_known_score(configure: Configure) -> None:
     with torch.no_grad():
         for name in ("fc1", "fc2"):
             model.layer(name).weight.zero_()
-            model.layer(name).bias.fill_(1.0)
+            bias(model, name).fill_(1.0)
         # Of 12 units, one puts out b: its score is 12 b / (11 + b), and 0.1 at b = 1.1 / 11.9.
-        model.layer("fc1").bias[3] = -1.1 / 11.9 + 1e-9
-        model.layer("fc2").bias[5] = 0.7 / 7.9 + 1e-9  # likewise of 8 units
+        bias(model, "fc1")[3] = -1.1 / 11.9 + 1e-9
+        bias(model, "fc2")[5] = 0.7 / 7.9 + 1e-9  # likewise of 8 units
     _, probe = probe_of([model], [config])
     (found,) = measured(probe)
     assert found["dormant_fraction"]["fc1"] == 1 / 12
@@ -270,7 +276,7 @@ def test_a_silent_layer_is_all_dormant(configure: Configure) -> None:
     config = config_of(configure, "relu")
     model = initial(config)
     with torch.no_grad():
-        model.layer("fc1").bias.fill_(-EXTREME)
+        bias(model, "fc1").fill_(-EXTREME)
     _, probe = probe_of([model], [config])
     (found,) = measured(probe)
     row = found.loc["fc1"]
@@ -283,11 +289,11 @@ def test_deaths_and_revivals_are_counted_from_probe_to_probe(configure: Configur
     configs = [config_of(configure, name) for name in ("relu", "tanh", "relu")]
     models = [initial(config) for config in configs]
     with torch.no_grad():
-        models[0].conv1.bias[2] = -EXTREME  # born dead: neither died nor revived
+        bias(models[0], "conv1")[2] = -EXTREME  # born dead: neither died nor revived
     stack, probe = probe_of(models, configs)
     offset = stack.columns("conv1").stop  # the bias lies behind the weight
 
-    def probed(dead: dict[int, list[int]]) -> list[tuple[float, int, int]]:
+    def probed(dead: dict[int, list[int]]) -> list[tuple[Any, ...]]:
         for run in range(3):
             stack.parameters[run, offset : offset + 4] = 0
             for unit in dead.get(run, []):
@@ -295,7 +301,7 @@ def test_deaths_and_revivals_are_counted_from_probe_to_probe(configure: Configur
         rows = [table.loc["conv1"] for table in measured(probe)]
         return [(row["dead_fraction"], row["died"], row["revived"]) for row in rows]
 
-    assert torch.equal(stack.parameters[0, offset : offset + 4], models[0].conv1.bias)
+    assert torch.equal(stack.parameters[0, offset : offset + 4], bias(models[0], "conv1"))
     assert probed({0: [2]}) == [(0.25, 0, 0), (0, 0, 0), (0, 0, 0)]
     assert probed({0: [0, 1, 2], 1: [0]}) == [(0.75, 2, 0), (0, 0, 0), (0, 0, 0)]
     assert probed({0: [1, 3], 2: [0]}) == [(0.5, 1, 2), (0, 0, 0), (0.25, 1, 0)]
@@ -307,8 +313,8 @@ def test_learned_slopes_count_as_they_are_now(configure: Configure) -> None:
     model = initial(config)
     push_to_extremes(model)
     with torch.no_grad():
-        weight = model.activations["conv1"].weight
-        weight.copy_(torch.tensor([0.0, 40.0, -3.0, 1.0]))
+        slopes = dict(model.named_parameters())["activations.conv1.weight"]
+        slopes.copy_(torch.tensor([0.0, 40.0, -3.0, 1.0]))
     _, probe = probe_of([model], [config])
     (found,) = measured(probe)
     assert found["dead_fraction"]["conv1"] == 0.25

@@ -1,4 +1,4 @@
-"""Training a stack against plain PyTorch, run by run, and everything a run is promised on its way."""
+"""Training a stack against plain PyTorch, run by run, and what every run is promised."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from lenet_bench.model import LeNet
 from lenet_bench.training import Images, evaluate_model, image_shape
 
 SMALL = (
-    "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8", "iterations=24",
+    "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8", "iterations=22",
     "probe.every=0",
 )  # fmt: skip
 EXACT = (*SMALL, "precision=float64", "evaluate.every=14")
@@ -36,8 +37,8 @@ class Bend(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.tensor(1.5))
-        self.unused = nn.Parameter(torch.ones(2))
+        self.scale = nn.Parameter(torch.full((1,), 1.5))
+        self.unused = nn.Parameter(torch.tensor(2.0))
 
     def forward(self, x: Tensor) -> Tensor:
         """x / (1 + |scale x|)."""
@@ -81,7 +82,7 @@ def batches(config: RunConfig, images: int) -> Iterator[tuple[int, Tensor]]:
 def learning_rate(config: RunConfig, iteration: int) -> float:
     """Of iteration 1, 2, ..., by the textbook."""
     settings = config.schedule.parameters
-    warmup = settings["warmup"]
+    warmup: int = settings["warmup"]
     if iteration <= warmup:
         return config.lr * iteration / warmup
     done = iteration - warmup - 1
@@ -96,7 +97,7 @@ def learning_rate(config: RunConfig, iteration: int) -> float:
 def torch_optimizer(config: RunConfig, model: LeNet) -> torch.optim.Optimizer:
     own = [p for name, p in model.named_parameters() if name.startswith("activations.")]
     rest = [p for name, p in model.named_parameters() if not name.startswith("activations.")]
-    groups = [{"params": rest}, {"params": own, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": rest}, {"params": own, "weight_decay": 0.0}]
     settings = dict(config.optimizer.parameters)
     if "beta1" in settings:
         settings["betas"] = (settings.pop("beta1"), settings.pop("beta2"))
@@ -208,9 +209,7 @@ OPTIMIZERS = (
 )
 
 
-def test_every_activation_in_one_stack_is_plain_torch(
-    configure: Configure, tmp_path: Path
-) -> None:
+def test_every_activation_in_one_stack_is_plain_torch(configure: Configure, tmp_path: Path) -> None:
     activations = [configure(f"activation={name}").activation for name in ACTIVATIONS]
     activations += [configure(*OWN).activation]
     activations += [configure("activation=prelu", "activation.per_unit=false").activation]
@@ -226,8 +225,10 @@ def test_every_activation_in_one_stack_is_plain_torch(
         lr = base.lr * (0.01 if activation.name == "square" else 1)
         changes = {"activation": activation, "lr": lr, "init": inits[number % len(inits)]}
         configs.append(base.model_copy(update={**changes, "seed": int(number >= 13)}))
-    for overrides in OPTIMIZERS:  # PReLU's slopes under each
+    for overrides in OPTIMIZERS:
         base = configure(*EXACT, *overrides)
+        if not base.weight_decay:
+            continue  # which must spare PReLU's slopes
         prelu = configure("activation=prelu").activation
         configs.append(base.model_copy(update={"activation": prelu, "seed": 1}))
     dataset = load(configs[0])
@@ -254,14 +255,17 @@ ARCHITECTURES = {
 def test_every_architecture_is_plain_torch(
     configure: Configure, tmp_path: Path, architecture: str
 ) -> None:
-    base = configure(*EXACT, *ARCHITECTURES[architecture], iterations=10)
+    # Few iterations: a norm behind nearly constant units multiplies rounding by up to 300 a layer.
+    base = configure(*EXACT, *ARCHITECTURES[architecture], iterations=5)
     activations = [
         configure(f"activation={name}").activation
         for name in ("relu", "relu", "gelu", "prelu", "hard_tanh", "rrelu")
     ]
     activations += [configure(*OWN).activation]
     configs = [
-        base.model_copy(update={"activation": activation, "seed": number // 4, "lr": 0.001 * number})
+        base.model_copy(
+            update={"activation": activation, "seed": number // 4, "lr": 0.0004 * number}
+        )
         for number, activation in enumerate(activations, 1)
     ]
     dataset = load(base)
@@ -300,7 +304,7 @@ def test_a_divergence_is_invisible_to_the_neighbours(
 ) -> None:
     common = (*SMALL, "evaluate.every=6", "probe.every=4", "probe.images=20")
     base = configure(*common, f"model.batch_norm={batch_norm}", iterations=16)
-    changes = [
+    changes: list[dict[str, object]] = [
         {"activation": configure(f"activation={name}").activation}
         for name in ("relu", "relu", "identity", "identity", "prelu", "prelu", "rrelu", "gelu")
     ]
@@ -343,9 +347,7 @@ def test_a_stack_in_which_all_diverge_stops(configure: Configure, tmp_path: Path
     identity = configure("activation=identity").activation
     config = configure(*SMALL, iterations=100_000, lr=1e6, activation=identity)
     done: list[int] = []
-    runs = train(
-        [config, config.model_copy(update={"seed": 1})], tmp_path, progress=done.append
-    )
+    runs = train([config, config.model_copy(update={"seed": 1})], tmp_path, progress=done.append)
     for run in runs:
         assert_diverged(run)
     assert sum(done) <= 2 * 100
@@ -369,7 +371,6 @@ def test_the_first_loss_is_that_of_chance_for_every_activation(
         assert list(rows["split"]) == ["train", "validation"]
         first[run.config.activation.name] += list(rows["loss"])
     means = {name: float(np.mean(losses)) for name, losses in first.items()}
-    print(means)
     # Squares of squares: the last hidden layer's values are of the order of 100 and more.
     square = means.pop("square")
     assert square > math.log(10) + 0.1
@@ -408,10 +409,9 @@ def test_one_seed_gives_one_draw_and_one_order_whatever_the_activation(
 def test_the_exported_weights_reproduce_the_recorded_test_metrics(
     configure: Configure, tmp_path: Path, precision: str
 ) -> None:
-    short = (*SMALL, f"precision={precision}", "evaluate.every=20", "iterations=40")
+    short = (*SMALL, f"precision={precision}", "evaluate.every=20", "iterations=25")
     models = (
         (),
-        ("model.pool=avg",),
         ("model.batch_norm=before",),
         ("model.batch_norm=after", "model.pool=avg"),
     )
@@ -440,7 +440,9 @@ def test_the_exported_weights_reproduce_the_recorded_test_metrics(
             with torch.no_grad():
                 logits = model.eval()(standardised(dataset.test, dataset).to(dtype))
             labels = dataset.test.labels
-            assert (logits.argmax(1) == labels).sum() / len(labels) == pytest.approx(row["accuracy"])
+            assert (logits.argmax(1) == labels).sum() / len(labels) == pytest.approx(
+                row["accuracy"]
+            )
             loss = F.cross_entropy(logits, labels).item()
             assert loss == pytest.approx(row["loss"], rel=1e-12 if dtype == torch.float64 else 1e-5)
             assert run.status["metrics"]["test_loss"] == row["loss"]
@@ -457,9 +459,9 @@ def test_the_status_tells_the_last_and_the_best(configure: Configure, tmp_path: 
         assert metrics[f"{split}_loss"] == rows["loss"].iloc[-1]
         assert metrics[f"{split}_accuracy"] == rows["accuracy"].iloc[-1]
     rows = run.evaluation[run.evaluation["split"] == "validation"]
-    best = rows["accuracy"].idxmax()
-    assert metrics["best_validation_accuracy"] == rows["accuracy"][best]
-    assert metrics["best_validation_iteration"] == rows["iteration"][best]
+    best = rows.iloc[int(rows["accuracy"].argmax())]
+    assert metrics["best_validation_accuracy"] == best["accuracy"]
+    assert metrics["best_validation_iteration"] == best["iteration"]
     stack = run.status["stack"]
     assert (stack["index"], stack["size"], stack["position"]) == (3, 1, 0)
 
@@ -524,7 +526,7 @@ def test_a_batch_larger_than_the_training_split_is_a_clear_error(
     configure: Configure, tmp_path: Path
 ) -> None:
     config = configure("dataset=fake", "dataset.images=100", "batch_size=91")
-    with pytest.raises(UserError, match="batch_size=91.* has 90 images"):
+    with pytest.raises(UserError, match=r"batch_size=91.* has 90 images"):
         train([config], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -558,7 +560,6 @@ def test_tanh_and_relu_leave_sigmoid_on_its_plateau(
         for name in ("sigmoid", "tanh", "relu")
     ]
     sigmoid, tanh, relu = (run.train["loss"] for run in train(configs, tmp_path, digits))
-    print(sigmoid.mean(), tanh.mean(), relu.mean())
     assert sigmoid.mean() > 3 * tanh.mean()
     assert sigmoid.mean() > 3 * relu.mean()
     assert sigmoid[:100].mean() == pytest.approx(math.log(10), abs=0.05)

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lenet_bench.activations import ACTIVATIONS
@@ -77,7 +78,7 @@ def describe_value(value: Any) -> str:
     """A configuration value as a reader would type it: 0.1, 1, true, none."""
     if is_missing(value):
         return "none"
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))

@@ -68,9 +68,18 @@ def average(group: pd.Series[Any], name: str, digits: int, percent: bool = False
     if n == 0:
         return NOTHING
     mean, high = scale * group[f"{name}_mean"], scale * group[f"{name}_high"]
+    if digits > 2:  # a loss of 0.0000 would say less than what was measured
+        digits = max([digits, *(_leading_zeros(value) + 2 for value in (mean, high - mean))])
     half = f" ± {high - mean:.{digits}f}" if math.isfinite(high) else ""
     share = f" ({n} of {group['runs']})" if n < group["runs"] else ""
     return f"{mean:.{digits}f}{half}{unit}{share}"
+
+
+def _leading_zeros(value: float) -> int:
+    """Zeros between the decimal point and the first other digit; 0 for 0 and for NaN."""
+    if not value or not math.isfinite(value):
+        return 0
+    return min(8, max(0, -math.floor(math.log10(abs(value))) - 1))
 
 
 def to_target(group: pd.Series[Any]) -> str:

@@ -9,6 +9,7 @@ that is not lenet-bench's simply runs, job after job.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+BETWEEN_LINES = 5.0  # seconds
 
 
 @dataclass
@@ -84,7 +87,12 @@ class StackedLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         with sweep.collecting(job_overrides) as collected:
             returns, owners = [], []
+            next_line = time.monotonic() + BETWEEN_LINES
             for number, overrides in enumerate(job_overrides, initial_job_idx):
+                if time.monotonic() > next_line:
+                    next_line += BETWEEN_LINES
+                    done = number - initial_job_idx
+                    print(f"{done:,} of {len(job_overrides):,} composed", file=sys.stderr)
                 before = len(collected)
                 returns.append(self._run_job(number, overrides))
                 owners.append(collected[before][1] if len(collected) > before else None)

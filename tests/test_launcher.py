@@ -1,0 +1,280 @@
+"""The Hydra launcher `stacked`: Hydra's own suites, and the same results as Hydra's basic launcher."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.test_utils.launcher_common_tests import (
+    BatchedSweeperTestSuite,
+    IntegrationTestSuite,
+    LauncherTestSuite,
+)
+
+from lenet_bench import __main__ as entry, sweep
+from lenet_bench.engines import local
+from lenet_bench.records import read_status
+
+TINY = (
+    "dataset=fake", "dataset.images=150", "batch_size=16", "iterations=4", "probe.every=2",
+    "probe.images=16", "precision=float64", "device=cpu",
+)  # fmt: skip
+
+
+# The suites expect jobs to run in their directories, as they did before Hydra 1.2.
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("stacked", ["hydra.job.chdir=true"])])
+class TestHydrasLauncherSuite(LauncherTestSuite):
+    """What every launcher has to do."""
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"),
+    [("stacked", ["hydra.job.chdir=true", "hydra.sweeper.max_batch_size=2"])],
+)
+class TestHydrasBatchedSuite(BatchedSweeperTestSuite):
+    """A sweep that is launched batch by batch."""
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"),
+    [
+        (
+            {},
+            [
+                "-m",
+                "hydra/job_logging=hydra_debug",
+                "hydra/job_logging=disabled",
+                "hydra/launcher=stacked",
+            ],
+        )
+    ],
+)
+class TestHydrasIntegrationSuite(IntegrationTestSuite):
+    """The same in applications of their own, in processes of their own."""
+
+
+# --- the program, in this process -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    folder: Path
+
+    @property
+    def sweeps(self) -> list[Path]:
+        """The sweep directories that lie in the folder."""
+        return sorted(path for path in (self.folder / "runs").glob("*") if path.is_dir())
+
+    @property
+    def runs(self) -> dict[str, Path]:
+        """The run directories of the only sweep, by name."""
+        (only,) = self.sweeps
+        return {path.parent.name: path.parent for path in sorted(only.glob("*/status.json"))}
+
+
+Lenet = Callable[..., Done]
+
+
+@pytest.fixture
+def lenet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: None
+) -> Iterator[Lenet]:
+    """`lenet("lr=0.1", "seed=0,1")`: the command, run in this process, from tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    # A process that has loaded all the libraries has other threads; its memory is left alone.
+    monkeypatch.setattr(local, "_keep_memory", lambda: None)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sweep, "_state", sweep._State())
+        monkeypatch.setattr(sys, "argv", ["lenet-bench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        return Done(int(ended.value.code or 0), tmp_path)
+
+    yield run
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take longer than the runs here, and are tested elsewhere."""
+    monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: None)
+    monkeypatch.setattr("lenet_bench.reporting.tables.print_table", lambda *_: None)
+
+
+def csvs(directory: Path) -> dict[str, str]:
+    """The three tables of a run, as text."""
+    return {
+        name: (directory / f"{name}.csv").read_text() for name in ("train", "evaluation", "layers")
+    }
+
+
+@pytest.mark.usefixtures("without_report")
+def test_basic_and_stacked_write_the_same(lenet: Lenet, tmp_path: Path) -> None:
+    """In float64, to the last digits: trained one by one or in a stack."""
+    swept = ("activation=tanh,leaky_relu", "seed=0,1", "optimizer=adam")
+    for launcher in ("basic", "stacked"):
+        done = lenet(
+            *TINY, *swept, f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path / launcher}",
+            *(["hydra.launcher.workers=1"] if launcher == "stacked" else []),
+        )  # fmt: skip
+        assert done.code == 0
+    import pandas as pd
+
+    alone = sorted(path.parent for path in (tmp_path / "basic").glob("*/status.json"))
+    assert len(alone) == 4
+    stacked = {path.parent.name: path.parent for path in (tmp_path / "stacked").glob("*/train.csv")}
+    # What varies is not known to the basic launcher, so its names may be longer.
+    by_hash = {name[-8:]: path for name, path in stacked.items()}
+    assert (
+        json.loads((next(iter(stacked.values())) / "status.json").read_text())["stack"]["size"] > 1
+    )
+    for directory in alone:
+        other = by_hash[directory.name[-8:]]
+        assert read_status(directory)["stack"]["size"] == 1
+        for name in ("train", "evaluation", "layers"):
+            one = pd.read_csv(directory / f"{name}.csv")
+            two = pd.read_csv(other / f"{name}.csv")
+            pd.testing.assert_frame_equal(one, two, rtol=1e-9, atol=1e-12)
+
+
+def test_a_run_of_one_is_reported_like_a_sweep(lenet: Lenet) -> None:
+    """One path: directory, records, Hydra's own files, report."""
+    done = lenet(*TINY, "activation=relu", "seed=3")
+    assert done.code == 0
+    (name,) = done.runs
+    assert name[:-9] == "relu-xavier_uniform-lr0.01-seed3"
+    assert len(name[-8:]) == 8
+    assert int(name[-8:], 16) >= 0
+    directory = done.runs[name]
+    assert {path.name for path in directory.iterdir()} == {
+        ".hydra", "train.csv", "evaluation.csv", "layers.csv", "status.json", "weights.pt",
+    }  # fmt: skip
+    hydra = {path.stem: path for path in (directory / ".hydra").iterdir()}
+    assert set(hydra) == {"config", "hydra", "overrides"}
+    config = yaml.safe_load(hydra["config"].read_text())
+    assert (config["seed"], config["iterations"], config["activation"]["name"]) == (3, 4, "relu")
+    assert yaml.safe_load(hydra["overrides"].read_text()) == [*TINY, "activation=relu", "seed=3"]
+    found = {path.name for path in done.sweeps[0].iterdir()}
+    assert {"summary.csv", "figures", "report.html", "multirun.yaml", name} <= found
+    assert done.sweeps[0].name.startswith("sweep-20")
+
+
+@pytest.mark.usefixtures("without_report")
+def test_what_varies_is_in_the_name_and_constants_are_not(lenet: Lenet) -> None:
+    """Keys by their own name, groups by their choice."""
+    done = lenet(*TINY, "weight_decay=0,0.001", "schedule=constant,cosine", "init=orthogonal")
+    assert [name[:-9] for name in sorted(done.runs)] == [
+        "relu-orthogonal-weight_decay0-constant-lr0.01-seed0",
+        "relu-orthogonal-weight_decay0-cosine-lr0.01-seed0",
+        "relu-orthogonal-weight_decay0.001-constant-lr0.01-seed0",
+        "relu-orthogonal-weight_decay0.001-cosine-lr0.01-seed0",
+    ]
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_same_run_twice_is_trained_once(lenet: Lenet) -> None:
+    """`seed=1,1` asks for one directory twice."""
+    for launcher in ("stacked", "basic"):
+        done = lenet(*TINY, "seed=1,1", f"hydra/launcher={launcher}", "hydra.sweep.dir=runs/once")
+        assert done.code == 0
+        (directory,) = done.runs.values()
+        assert len((directory / "train.csv").read_text().splitlines()) == 1 + 4
+
+
+@pytest.mark.usefixtures("without_report")
+def test_only_what_is_missing_is_trained_again(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Into the same sweep directory; a half-trained run counts as missing."""
+    first = lenet(*TINY, "seed=0,1", "hydra.sweep.dir=runs/mine")
+    before = {name: (path / "status.json").stat().st_mtime_ns for name, path in first.runs.items()}
+    half = next(name for name in before if "seed1" in name)
+    status = read_status(first.runs[half])
+    (first.runs[half] / "status.json").write_text(json.dumps({**status, "status": "interrupted"}))
+    capsys.readouterr()
+    done = lenet(*TINY, "seed=0,1,2", "hydra.sweep.dir=runs/mine")
+    assert done.code == 0
+    assert "1 run finished before" in capsys.readouterr().err
+    assert len(done.runs) == 3
+    after = {name: (path / "status.json").stat().st_mtime_ns for name, path in done.runs.items()}
+    assert [after[name] == before[name] for name in before] == [name != half for name in before]
+    assert {read_status(path)["status"] for path in done.runs.values()} == {"finished"}
+
+
+@pytest.mark.usefixtures("without_report")
+def test_finished_runs_can_be_trained_again(lenet: Lenet) -> None:
+    """`hydra.launcher.skip_finished=false`."""
+    first = lenet(*TINY, "hydra.sweep.dir=runs/mine")
+    (directory,) = first.runs.values()
+    (directory / "train.csv").write_text("")
+    lenet(*TINY, "hydra.sweep.dir=runs/mine", "hydra.launcher.skip_finished=false")
+    assert len((directory / "train.csv").read_text().splitlines()) == 1 + 4
+
+
+@pytest.mark.usefixtures("without_report")
+def test_two_commands_of_one_second_never_share_a_directory(
+    lenet: Lenet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one takes another name."""
+    name = "hydra.sweep.dir=runs/mine"
+    monkeypatch.setattr(sweep, "sweep_name", lambda _: "fixed")
+    for _ in range(3):
+        assert lenet(*TINY, "iterations=1").code == 0
+    sweeps = [path.name for path in Done(0, Path.cwd()).sweeps]
+    assert len(sweeps) == 3
+    assert len({*sweeps}) == 3
+    assert name not in sweeps
+
+
+def test_directories_are_taken_one_by_one(tmp_path: Path) -> None:
+    """However many ask for the same at once."""
+    wanted = tmp_path / "runs" / "sweep-now"
+    names = [sweep._make_new(wanted).name for _ in range(3)]
+    assert names == ["sweep-now", "sweep-now-2", "sweep-now-3"]
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_preset_gives_the_sweep_its_name(lenet: Lenet) -> None:
+    """And its values; the command line may narrow them."""
+    done = lenet("experiment=sigmoid_tanh_relu", *TINY, "seed=0")
+    assert done.sweeps[0].name.startswith("sigmoid_tanh_relu-20")
+    assert {name.partition("-")[0] for name in done.runs} == {"sigmoid", "tanh", "relu"}
+
+
+def test_hydras_mode_run_works(lenet: Lenet) -> None:
+    """One job, no sweep around it; its directory lies where a sweep's would."""
+    done = lenet(*TINY, "hydra.mode=RUN")
+    assert done.code == 0
+    (directory,) = done.runs.values()
+    assert read_status(directory)["status"] == "finished"
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("launcher", ["stacked", "basic"])
+def test_a_failure_is_one_line_and_exit_code_one(
+    lenet: Lenet, launcher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A batch that the training split cannot fill is known only once the data are loaded."""
+    done = lenet(*TINY, "batch_size=140", f"hydra/launcher={launcher}")
+    assert done.code == 1
+    captured = capsys.readouterr()
+    assert "batch_size=140: the training split of dataset=fake has" in captured.err
+    assert "Traceback" not in captured.err + captured.out
+
+
+def test_a_failure_in_mode_run_is_exit_code_one(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No sweep report would tell."""
+    assert lenet(*TINY, "batch_size=140", "hydra.mode=RUN").code == 1
+    assert "batch_size=140" in capsys.readouterr().err
