@@ -4,8 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# Whatever tools cache stays inside the virtual environment.
-export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/cache/python
+# What tools cache stays inside the virtual environment.
 export RUFF_CACHE_DIR      := $(VENV)/cache/ruff
 export MYPY_CACHE_DIR      := $(VENV)/cache/mypy
 
@@ -28,8 +27,9 @@ $(STAMP): requirements.lock pyproject.toml
 reproduce: $(STAMP)  ## sigmoid vs tanh vs ReLU on the embedded digits: figures, tables, about two minutes
 	$(BIN)/lenet-bench experiment=sigmoid_tanh_relu
 
-test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## the whole test suite; leaves nothing behind, not even compiled Python
+	@trap 'find lenet_bench tests -name __pycache__ -prune -exec rm -r {} +' EXIT; \
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy (strict)
 	$(BIN)/ruff check .

@@ -56,8 +56,11 @@ def main() -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     directory = sweep.sweep_directory()
-    if directory is not None:
-        code = _conclude(directory) or code
+    try:
+        if directory is not None:
+            code = _conclude(directory) or code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     sys.exit(code)  # type: ignore[arg-type]
 
 

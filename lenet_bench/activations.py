@@ -57,8 +57,8 @@ class Activation:
         reference: The paper to cite.
         non_decreasing: Whether f never decreases for any allowed parameters, during training too:
             max pooling then commutes with it.
-        can_die: Whether f' is exactly 0 on an interval, so that a unit can be dead. False for a
-            tail that only underflows.
+        can_die: Whether f' is exactly 0 somewhere a unit can stay, so that it can be dead. False
+            for a tail that only underflows.
         parameters: What the user may set.
         torch_module: f's class in torch.nn, if it has one.
         to_arguments: Parameters -> arguments, where they differ.
@@ -372,6 +372,7 @@ _ENTRIES = (
         output_range=_constant((0.0, math.inf)),
         gain=_constant(1.0),
         max_slope=_constant(math.inf),
+        can_die=_constant(True),  # at an input of exactly 0, as zero weights give
         non_decreasing=False,
         reference="Livni, Shalev-Shwartz & Shamir 2014, On the computational efficiency of "
         "training neural networks, arXiv:1410.1141",

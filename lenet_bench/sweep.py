@@ -94,6 +94,9 @@ class SweepDirectory(Callback):
             found = _made(wanted)
         else:
             found, _state.new = _make_new(wanted), True
+            with open_dict(config):
+                # Each job is composed anew, from the overrides.
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{found}'")
         with open_dict(config):
             config.hydra.sweep.dir = str(found)
         _state.directory = found

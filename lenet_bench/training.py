@@ -67,7 +67,8 @@ class Images:
     def __init__(
         self, split: Split, dataset: Dataset, device: torch.device, dtype: torch.dtype
     ) -> None:
-        # (n, H, W, C): a gathered batch, seen as (B, C, H, W), is channels_last without a copy.
+        # (n, H, W, C): a gathered batch, seen as (B, C, H, W), is channels_last without a copy,
+        # grey images included, whose layout torch would otherwise take for channels first.
         self._pixels = split.images.permute(0, 2, 3, 1).to(device)
         self.labels = split.labels.to(device)
         self.dtype = dtype
@@ -79,7 +80,12 @@ class Images:
 
     def batch(self, indices: Tensor | slice) -> Tensor:
         """Standardised images (B, C, H, W)."""
-        pixels = self._pixels[indices].to(self.dtype)
+        chosen = (
+            self._pixels[indices]
+            if isinstance(indices, slice)
+            else self._pixels.index_select(0, indices)
+        )
+        pixels = chosen.to(self.dtype)
         return (pixels * self._scale + self._shift).permute(0, 3, 1, 2)
 
     def chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:

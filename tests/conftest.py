@@ -29,6 +29,9 @@ _caches = tempfile.TemporaryDirectory(prefix="lenet-bench-tests-")
 for _variable in ("HYPOTHESIS_STORAGE_DIRECTORY", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
     os.environ[_variable] = str(Path(_caches.name) / _variable.lower())
 
+# For the commands that tests start: two threads each crawl where other tests take the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def pytest_configure() -> None:
     """Leave the other cores to other processes; small batches gain nothing from threads."""
@@ -48,7 +51,7 @@ def _composed(overrides: tuple[str, ...]) -> RunConfig:
     command_line.register_activations()
     sweep.register_resolvers()
     with initialize_config_dir(str(command_line.CONF), version_base=command_line.VERSION_BASE):
-        return parse(sweep.plain(compose("config", list(overrides))))
+        return parse(sweep.plain(compose("config", ["device=cpu", *overrides])))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 LAYERS = ("conv1", "conv2", "fc1", "fc2", "logits")
 PROBED = (

@@ -326,7 +326,8 @@ def test_can_die_means_a_flat_interval(name: str, parameters: dict[str, float]) 
     x = torch.linspace(-20, 20, 801, dtype=torch.float64)
     flat = entry.derivative(x, **arguments) == 0
     neighbours = (flat[1:] & flat[:-1]).any().item()
-    assert neighbours == entry.can_die(**arguments)
+    # x^2 is flat at 0 alone, but that is where zero weights hold a unit.
+    assert (neighbours or name == "square") == entry.can_die(**arguments)
 
 
 def test_gains_are_torchs() -> None:

@@ -1,4 +1,4 @@
-"""The configuration: `conf/` says what the tables say, every key is checked, names tell runs apart."""
+"""Configuration: `conf/` says what the tables say, every key is checked, names tell runs apart."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_each_bound_of_each_parameter_is_kept(choice: str, key: str, parameter: 
     if parameter.high < float("inf"):
         beyond.append(parameter.high if parameter.high_open else parameter.high + 1)
     for value in [*beyond, float("nan"), float("inf"), "x", None]:
-        as_kind = int(value) if parameter.kind is int and value in beyond else value  # type: ignore[call-overload]
+        as_kind = int(value) if parameter.kind is int and value in beyond else value
         problems = mistakes(changed(key, as_kind, choice))
         assert any(
             problem.startswith(f"{key}=") and parameter.allowed in problem for problem in problems
@@ -449,9 +449,9 @@ def test_configurations_cannot_be_changed() -> None:
     """Frozen at every level."""
     config = parse(composed())
     with pytest.raises(ValueError, match="frozen"):
-        config.lr = 1.0  # type: ignore[misc]
+        config.lr = 1.0
     with pytest.raises(ValueError, match="frozen"):
-        config.optimizer.name = "adam"  # type: ignore[misc]
+        config.optimizer.name = "adam"
 
 
 def test_the_nearest_word_is_named_only_when_it_is_near() -> None:

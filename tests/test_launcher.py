@@ -1,11 +1,12 @@
-"""The Hydra launcher `stacked`: Hydra's own suites, and the same results as Hydra's basic launcher."""
+"""The Hydra launcher `stacked`: Hydra's own suites, and the results of Hydra's basic launcher."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from hydra.test_utils.launcher_common_tests import (
     LauncherTestSuite,
 )
 
-from lenet_bench import __main__ as entry, sweep
+from lenet_bench import __main__ as entry
+from lenet_bench import sweep
 from lenet_bench.engines import local
 from lenet_bench.records import read_status
 
@@ -84,9 +86,7 @@ Lenet = Callable[..., Done]
 
 
 @pytest.fixture
-def lenet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: None
-) -> Iterator[Lenet]:
+def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: None) -> Lenet:
     """`lenet("lr=0.1", "seed=0,1")`: the command, run in this process, from tmp_path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -101,7 +101,7 @@ def lenet(
             entry.main()
         return Done(int(ended.value.code or 0), tmp_path)
 
-    yield run
+    return run
 
 
 @pytest.fixture
@@ -182,12 +182,15 @@ def test_what_varies_is_in_the_name_and_constants_are_not(lenet: Lenet) -> None:
 
 
 @pytest.mark.usefixtures("without_report")
-def test_the_same_run_twice_is_trained_once(lenet: Lenet) -> None:
+def test_the_same_run_twice_is_trained_once(lenet: Lenet, tmp_path: Path) -> None:
     """`seed=1,1` asks for one directory twice."""
     for launcher in ("stacked", "basic"):
-        done = lenet(*TINY, "seed=1,1", f"hydra/launcher={launcher}", "hydra.sweep.dir=runs/once")
+        directory = tmp_path / launcher
+        done = lenet(
+            *TINY, "seed=1,1", f"hydra/launcher={launcher}", f"hydra.sweep.dir={directory}"
+        )
         assert done.code == 0
-        (directory,) = done.runs.values()
+        (directory,) = (path.parent for path in directory.glob("*/status.json"))
         assert len((directory / "train.csv").read_text().splitlines()) == 1 + 4
 
 
@@ -225,15 +228,23 @@ def test_finished_runs_can_be_trained_again(lenet: Lenet) -> None:
 def test_two_commands_of_one_second_never_share_a_directory(
     lenet: Lenet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The later one takes another name."""
-    name = "hydra.sweep.dir=runs/mine"
-    monkeypatch.setattr(sweep, "sweep_name", lambda _: "fixed")
-    for _ in range(3):
-        assert lenet(*TINY, "iterations=1").code == 0
-    sweeps = [path.name for path in Done(0, Path.cwd()).sweeps]
-    assert len(sweeps) == 3
-    assert len({*sweeps}) == 3
-    assert name not in sweeps
+    """The later one takes another name, and its jobs go there."""
+    monkeypatch.setattr("hydra.core.utils.datetime", StoppedClock)
+    for launcher in ("stacked", "stacked", "basic"):
+        done = lenet(*TINY, "iterations=1", f"hydra/launcher={launcher}")
+        assert done.code == 0
+    names = ["sweep-2001-01-01_01-01-01" + suffix for suffix in ("", "-2", "-3")]
+    assert [path.name for path in done.sweeps] == names
+    assert [len(list(path.glob("*/status.json"))) for path in done.sweeps] == [1, 1, 1]
+
+
+class StoppedClock(datetime):
+    """Always the same second."""
+
+    @classmethod
+    def now(cls, tz: object = None) -> StoppedClock:
+        """The first second of the millennium."""
+        return cls(2001, 1, 1, 1, 1, 1)
 
 
 def test_directories_are_taken_one_by_one(tmp_path: Path) -> None:

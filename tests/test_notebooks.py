@@ -48,4 +48,4 @@ def test_every_cell_runs(path: Path, sweep_home: Path, monkeypatch: pytest.Monke
     assert all(value is not None for value in shown)
     assert sum(isinstance(value, Figure) for value in shown) == 2
     gradients = shown[-2]
-    assert list(gradients.index) == ["relu", "sigmoid"]  # type: ignore[attr-defined]
+    assert list(gradients.index) == ["relu", "sigmoid"]

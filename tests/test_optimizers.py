@@ -283,7 +283,7 @@ def test_gradients_are_left_as_they_were() -> None:
     assert torch.equal(gradients, before)
 
 
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Operations(TorchDispatchMode):
     """Notes what runs: the operations' names, and where their large results lie."""
 
     def __init__(self) -> None:

@@ -61,7 +61,8 @@ def data() -> tuple[Tensor, Tensor]:
 
 def config_of(configure: Configure, name: str, *overrides: str) -> RunConfig:
     path = ("activation.path=test_probes:Folded",) if name == "custom" else ()
-    return configure(f"activation={name}", *path, *SMALL, *overrides)
+    activation = configure(f"activation={name}", *path).activation
+    return configure(*SMALL, *overrides, activation=activation)
 
 
 def initial(config: RunConfig) -> LeNet:

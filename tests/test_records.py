@@ -232,8 +232,8 @@ def test_the_status_of_a_divergence_is_strict_json(configure: Configure, tmp_pat
 # --- endings of the command -----------------------------------------------------------------------
 
 SWEEP = (
-    "hydra.sweep.dir=sweep", "dataset.train_size=64", "batch_size=8", "evaluate.every=100",
-    "probe.every=0", "model.width=0.5",
+    "hydra.sweep.dir=sweep", "device=cpu", "dataset.train_size=64", "batch_size=8",
+    "evaluate.every=100", "probe.every=0", "model.width=0.5",
 )  # fmt: skip
 
 

@@ -51,11 +51,16 @@ class Scaled(nn.Module):
 
 def configs_of(configure: Configure, names: Sequence[str], *overrides: str) -> list[RunConfig]:
     """A run for each name, every one with other initial weights."""
-    own = "activation.path=test_stack:Scaled"
+    path = ("activation.path=test_stack:Scaled",)
     return [
         configure(
-            f"activation={name}", *([own] if name == "custom" else []), *SMALL, *overrides
-        ).model_copy(update={"seed": number})
+            *SMALL,
+            *overrides,
+            activation=configure(
+                f"activation={name}", *(path if name == "custom" else ())
+            ).activation,
+            seed=number,
+        )
         for number, name in enumerate(names)
     ]
 

@@ -27,7 +27,8 @@ class DatasetError(UserError):
 class Split:
     """Images with their labels.
 
-    `images` is uint8 (n, C, H, W); `labels` is int64 (n,), indices into the class names.
+    `images` is uint8 (n, C, H, W), in channels_last memory once assembled; `labels` is int64
+    (n,), indices into the class names.
     """
 
     images: Tensor
@@ -97,9 +98,16 @@ def assemble(
     name: str, classes: tuple[str, ...], train: Split, validation: Split, test: Split | None
 ) -> Dataset:
     """Complete a data set with its mean, deviation and fingerprint."""
+    train, validation = _channels_last(train), _channels_last(validation)
+    test = _channels_last(test) if test is not None else None
     mean, std = channel_statistics(train.images)
     splits = {"train": train, "validation": validation, "test": test}
     return Dataset(name, classes, train, validation, test, mean, std, _fingerprint(classes, splits))
+
+
+def _channels_last(split: Split) -> Split:
+    # A mini-batch gathered from this memory is channels_last, as fast convolutions want it.
+    return Split(split.images.contiguous(memory_format=torch.channels_last), split.labels)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

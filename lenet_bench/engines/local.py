@@ -169,9 +169,11 @@ class _Pool:
                 while self.running:
                     for pipe in wait(list(self.running)):
                         self._listen(pipe)
-            finally:
+            except BaseException:  # a second Ctrl-C: a worker may not answer any more
                 for process in self.processes.values():
-                    process.terminate()
+                    process.kill()
+                raise
+            finally:
                 for process in self.processes.values():
                     process.join()
 

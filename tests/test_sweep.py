@@ -1,0 +1,377 @@
+"""A sweep in the real world: workers that share, die and are stopped; and what the user is told."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from torch import multiprocessing
+
+from lenet_bench import datasets
+from lenet_bench import progress as progress_module
+from lenet_bench.config import ConfigError
+from lenet_bench.progress import Progress
+from lenet_bench.records import read_status
+from lenet_bench.sweep import EngineOptions, engine_options
+from lenet_bench.training import Outcome
+
+LONG = (
+    "dataset=fake", "dataset.images=300", "batch_size=8", "iterations=1000000", "probe.every=0",
+    "evaluate.every=0", "device=cpu", "hydra.launcher.workers=2", "hydra.sweep.dir=sweep",
+)  # fmt: skip
+
+
+class Sweep:
+    """The real command, in a process group of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder / "sweep"
+        self.errors = folder / "stderr"
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lenet_bench", *arguments],
+                cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        """What it wrote to standard error so far."""
+        return self.errors.read_text()
+
+    @property
+    def runs(self) -> list[Path]:
+        """Directories of runs that have begun."""
+        return sorted(path.parent for path in self.folder.glob("*/status.json"))
+
+    def rows(self, directory: Path) -> int:
+        """Iterations in a run's table."""
+        table = directory / "train.csv"
+        return len(table.read_text().splitlines()) - 1 if table.exists() else 0
+
+    def workers(self) -> list[int]:
+        """Process ids of the spawned workers."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+                command = stat.with_name("cmdline").read_bytes()
+            except OSError:
+                continue  # it ended meanwhile
+            if int(fields[1]) == self.process.pid and b"spawn_main" in command:
+                found.append(int(stat.parent.name))
+        return sorted(found)
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+        """Wait, and fail with what the command said if it takes too long."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < end, self.text
+            time.sleep(0.05)
+
+    def wait_until_training(self, runs: int) -> None:
+        """Wait until so many runs have rows."""
+        self.wait_until(
+            lambda: len(self.runs) == runs and all(self.rows(path) for path in self.runs)
+        )
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
+    """Start commands; whatever of them is left is ended."""
+    started: list[Sweep] = []
+
+    def begin(*arguments: str) -> Sweep:
+        started.append(Sweep(tmp_path, *arguments))
+        return started[-1]
+
+    yield begin
+    for sweep in started:
+        for process in [*sweep.workers(), sweep.process.pid]:
+            if sweep.process.poll() is None or process != sweep.process.pid:
+                os.kill(process, signal.SIGKILL)
+        sweep.process.wait()
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; the dead that nobody has asked for yet do not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to_all", [False, True], ids=["to the parent", "to the whole group"])
+def test_ctrl_c_leaves_complete_rows(start: Callable[..., Sweep], to_all: bool) -> None:
+    """As from `kill` or as from a terminal, which sends it to every process of the group."""
+    sweep = start(*LONG, "seed=0,1")
+    sweep.wait_until_training(2)
+    workers = sweep.workers()
+    assert len(workers) == 2
+    if to_all:
+        os.killpg(sweep.process.pid, signal.SIGINT)
+    else:
+        sweep.process.send_signal(signal.SIGINT)
+    assert sweep.process.wait(60) == 130
+    assert not any(alive(worker) for worker in workers)
+    assert "Traceback" not in sweep.text
+    assert "Stopped. What was measured so far is written." in sweep.text
+    for directory in sweep.runs:
+        status = read_status(directory)
+        assert status["status"] == "interrupted"
+        with (directory / "train.csv").open() as table:
+            rows = list(csv.DictReader(table))
+        assert [int(row["iteration"]) for row in rows] == [*range(1, len(rows) + 1)]
+        assert status["iteration"] == len(rows)
+        assert all(float(row["loss"]) > 0 and row["grad_norm"] for row in rows)
+        assert (directory / "weights.pt").exists()
+    assert (sweep.folder / "summary.csv").exists()
+
+
+def test_ctrl_c_stops_one_by_one_launching_too(start: Callable[..., Sweep]) -> None:
+    """With Hydra's basic launcher, no further job starts."""
+    arguments = [item for item in LONG if "workers" not in item]
+    sweep = start(*arguments, "seed=0,1,2", "hydra/launcher=basic")
+    sweep.wait_until_training(1)
+    sweep.process.send_signal(signal.SIGINT)
+    assert sweep.process.wait(60) == 130
+    assert [read_status(path)["status"] for path in sweep.runs] == ["interrupted"]
+    assert "Traceback" not in sweep.text
+
+
+def test_a_second_ctrl_c_ends_at_once(start: Callable[..., Sweep]) -> None:
+    """Even where a worker does not answer."""
+    sweep = start(*LONG, "seed=0,1")
+    sweep.wait_until_training(2)
+    workers = sweep.workers()
+    os.kill(workers[0], signal.SIGSTOP)
+    sweep.process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert sweep.process.poll() is None  # it waits for the worker
+    sweep.process.send_signal(signal.SIGINT)
+    assert sweep.process.wait(30) == 130
+    assert not any(alive(worker) for worker in workers)
+    assert "Traceback" not in sweep.text
+
+
+# --- workers that die -----------------------------------------------------------------------------
+
+
+def test_a_worker_that_dies_costs_its_stack_one_more_try(start: Callable[..., Sweep]) -> None:
+    """Then its runs fail, with the reason; all others finish; exit code 1."""
+    sweep = start(
+        *LONG, "iterations=1500", "seed=0,1,2", "hydra.launcher.stack_size=1",
+        "model.channels=[2,2]", "model.hidden=[8]",
+    )  # fmt: skip
+
+    def unlucky() -> list[Path]:
+        return [path for path in sweep.runs if "seed0" in path.name and sweep.rows(path) > 0]
+
+    for _ in range(2):
+        sweep.wait_until(lambda: bool(unlucky()))
+        table = unlucky()[0] / "train.csv"
+        (victim,) = (worker for worker in sweep.workers() if str(table) in opened_by(worker))
+        os.kill(victim, signal.SIGKILL)
+        sweep.wait_until(lambda victim=victim: not alive(victim))  # type: ignore[misc]
+        table.unlink()
+    assert sweep.process.wait(90) == 1, sweep.text
+    assert sweep.text.count("it is tried again") == 1
+    assert "Traceback" not in sweep.text
+    statuses = {path.name: read_status(path) for path in sweep.runs}
+    (failed,) = (name for name in statuses if "seed0" in name)
+    assert statuses[failed]["status"] == "failed"
+    assert statuses[failed]["error"] == "its worker process died (exit code -9)"
+    assert f"{failed} failed: its worker process died (exit code -9)" in sweep.text
+    others = [status["status"] for name, status in statuses.items() if name != failed]
+    assert others == ["finished", "finished"]
+
+
+def opened_by(process: int) -> str:
+    """The paths of the files that a process has open."""
+    paths = []
+    for link in Path(f"/proc/{process}/fd").glob("*"):
+        try:
+            paths.append(str(link.readlink()))
+        except OSError:
+            continue
+    return "\n".join(paths)
+
+
+# --- sharing --------------------------------------------------------------------------------------
+
+
+def _describe(pipe: Connection, data: datasets.Dataset) -> None:
+    """In a worker: whether the tensors lie in shared memory, and change them."""
+    pipe.send((data.train.images.is_shared(), data.test is None or data.test.images.is_shared()))
+    data.train.images[0] = 7
+    pipe.send("changed")
+
+
+def test_workers_see_the_same_memory() -> None:
+    """What one process writes the other reads: there is one copy."""
+    data = datasets.load(name="fake", images=100, train_size=None, validation_size=20, split_seed=0)
+    data.share_memory()
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=_describe, args=(theirs, data))
+    worker.start()
+    assert ours.recv() == (True, True)
+    assert ours.recv() == "changed"
+    assert (data.train.images[0] == 7).all()
+    worker.join(30)
+    assert worker.exitcode == 0
+
+
+# --- options of the launcher ----------------------------------------------------------------------
+
+
+def test_options_are_checked_together() -> None:
+    """Each with its key, its value and what is allowed."""
+    good = {"engine": "local", "workers": "auto", "stack_size": "auto", "skip_finished": True}
+    assert engine_options(good) == EngineOptions()
+    assert engine_options({**good, "workers": 3, "stack_size": 5}) == EngineOptions(3, 5)
+    bad = {"engine": "ray", "workers": 0, "stack_size": True, "skip_finished": "no"}
+    with pytest.raises(ConfigError) as caught:
+        engine_options(bad)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "hydra.launcher.engine=ray", "hydra.launcher.workers=0", "hydra.launcher.stack_size=True",
+        "hydra.launcher.skip_finished=no",
+    ]  # fmt: skip
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that the progress display looks at."""
+    fake = Clock()
+    monkeypatch.setattr(progress_module, "time", fake)
+    return fake
+
+
+def plain_progress(runs: int, skipped: int = 0) -> tuple[Progress, io.StringIO]:
+    """A display that is not on a terminal, and what it writes."""
+    shown = Progress(runs, 0)
+    text = io.StringIO()
+    shown._console = Console(file=text, highlight=False, width=200)
+    shown._ended = skipped
+    return shown, text
+
+
+def test_plain_lines_where_there_is_no_terminal(clock: Clock) -> None:
+    """One every ten seconds, no control characters; an estimate from the speed so far."""
+    shown, text = plain_progress(4)
+    with shown.training(1000, 2, 2):
+        for _ in range(9):
+            clock.now += 5
+            shown.advance(100)
+    lines = text.getvalue().splitlines()
+    assert lines[0] == "Training 4 runs in 2 stacks, 2 workers, 1,000 iterations in all."
+    assert [line.split()[0] for line in lines[1:]] == ["20%", "40%", "60%", "80%"]
+    # 100 iterations take 5 seconds; the first report's are left out of the speed.
+    assert lines[1].endswith("about 40 s left")
+    assert lines[4].endswith("about 10 s left")
+    assert "\x1b" not in text.getvalue()
+
+
+def test_no_estimate_before_it_can_be_honest(clock: Clock) -> None:
+    """Less than three seconds of training tell nothing; nor does the very start."""
+    shown, _ = plain_progress(1)
+    with shown.training(1000, 1, 1):
+        clock.now += 60  # loading, compiling: not the speed of training
+        shown.advance(10)
+        assert shown._seconds_left() is None
+        clock.now += 2.9
+        shown.advance(29)
+        assert shown._seconds_left() is None
+        clock.now += 0.1
+        shown.advance(1)
+        assert shown._seconds_left() == pytest.approx(96)
+        shown.advance(960)
+        assert shown._seconds_left() is None
+
+
+def test_failures_are_listed_with_their_reason(tmp_path: Path, clock: Clock) -> None:
+    """Also the diverged; `[brackets]` are no markup."""
+    shown, text = plain_progress(3)
+    with shown.training(30, 1, 1):
+        shown.finished(
+            [
+                Outcome(tmp_path / "a", "failed", {}, "its worker [red]died"),
+                Outcome(tmp_path / "b", "diverged", {}, "the loss was nan at iteration 7"),
+                Outcome(tmp_path / "c", "finished", {}),
+            ]
+        )
+    assert "a failed: its worker [red]died\n" in text.getvalue()
+    assert "b diverged: the loss was nan at iteration 7\n" in text.getvalue()
+    assert "c finished" not in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3725, "1 h 2 min")]
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    """From seconds to hours."""
+    assert progress_module._duration(seconds) == text
+
+
+def test_a_terminal_gets_a_live_bar() -> None:
+    """In a pseudo-terminal; the real class in a process of its own."""
+    code = (
+        "import time; from lenet_bench.progress import Progress\n"
+        "p = Progress(2, 1)\n"
+        "with p.training(100, 1, 1):\n"
+        "    for _ in range(5):\n"
+        "        p.advance(20); time.sleep(0.15)\n"
+        "    p.finished([])\n"
+        "p.interrupted()\n"
+    )
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            block = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not block:
+            break
+        text += block
+    os.close(ours)
+    assert process.wait(30) == 0
+    assert b"Traceback" not in text
+    assert b"1 run finished before; not trained again." in text
+    assert b"1 of 2 runs ended" in text
+    assert b"\x1b[" in text
+    assert b"Stopped." in text
