@@ -8,12 +8,16 @@ W height and width. Feature maps of all runs lie side by side as channels, (B, N
 channels_last memory, so that the first convolution of runs that share a batch is one dense
 convolution and the second a grouped one; fully connected layers are batched products (N, B, C).
 Every operation keeps the runs apart: no run's NaN can reach another.
+
+Max pooling comes before the activation, which then has a quarter of the values to work on. That
+changes nothing: an activation that never decreases takes its maximum over a window at the window's
+largest value, and one that falls and then rises at the largest or at the smallest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple, Protocol
@@ -24,7 +28,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from lenet_bench.activations import ACTIVATIONS, Activation
-from lenet_bench.functional import elementwise
+from lenet_bench.convolution import convolve_and_pool
+from lenet_bench.functional import elementwise, tanh_by_sigmoid
 from lenet_bench.model import LeNet, activation_module
 
 BATCH_NORM_MOMENTUM = 0.1  # torch's default, as in the plain LeNet
@@ -35,7 +40,7 @@ class Batch(NamedTuple):
     """The images that one or several runs receive."""
 
     images: Tensor  # (B, C, H, W), standardised, channels_last
-    runs: Sequence[int]  # the runs of the stack that share them
+    runs: Sequence[int]  # the runs of the stack that share them, ascending
 
 
 class Observer(Protocol):
@@ -59,15 +64,27 @@ class RunActivation:
         return ACTIVATIONS.get(self.name)
 
     @property
-    def has_fixed_torch_module(self) -> bool:
-        """Whether torch.nn has the function, with nothing learned or drawn."""
-        fixed = self.entry is not None and self.entry.torch_module is not None
-        return fixed and self.name not in ("prelu", "rrelu")
+    def fixed(self) -> Callable[[Tensor], Tensor] | None:
+        """The fastest way to compute the function, where nothing in it is learned or drawn.
+
+        That is mostly torch's own module, whose kernels do forward and backward in one pass each.
+        """
+        if self.name == "tanh":
+            return tanh_by_sigmoid
+        torch_has_it = self.entry is not None and self.entry.torch_module is not None
+        if not torch_has_it or self.name in ("prelu", "rrelu", "mish"):
+            return None  # torch's Mish takes three times as long as the zoo's formula
+        return activation_module(self.name, 1, self.parameters)
 
     @property
-    def commutes_with_max_pool(self) -> bool:
-        """Whether pooling first gives the same and costs a quarter."""
-        return self.entry is not None and self.entry.non_decreasing
+    def may_pool_first(self) -> bool:
+        """Whether the window's largest and smallest values are enough to max-pool f of them."""
+        return self.entry is not None and self.name != "rrelu"  # noise differs within a window
+
+    @property
+    def needs_lowest(self) -> bool:
+        """Whether the largest value of a window alone is not enough."""
+        return self.entry is None or not self.entry.non_decreasing
 
 
 class _Group(NamedTuple):
@@ -124,13 +141,14 @@ class Stack:
         self.compute = compute
         self._activations = list(activations)
         self._groups = _groups(activations, models)
-        # A norm between activation and pooling may reverse the order of its inputs.
-        self._may_pool_first = self.max_pool and self.batch_norm != "after"
-        self._pools_all_first = (
+        self._pools_first = (
             self.max_pool
             and self.batch_norm == "none"
-            and all(activation.commutes_with_max_pool for activation in activations)
+            and all(activation.may_pool_first for activation in activations)
         )
+        # The runs from the first to the last that need the lowest value of a pooling window too.
+        needing = [run for run, one in enumerate(activations) if one.needs_lowest]
+        self._lowest = range(needing[0], needing[-1] + 1) if needing else range(0)
 
         self._slots = [_layout(model) for model in models]
         columns = max(slot.end for slots in self._slots for slot in slots.values())
@@ -152,11 +170,10 @@ class Stack:
             for name, slot in self._slots[0].items()
             if not name.startswith("activations.")
         }
-        # Torch's own modules, whose kernels do forward and backward in one pass each.
-        self._fused = {
-            group.start: activation_module(group.activation.name, 1, group.activation.parameters)
+        self._fixed = {
+            group.start: fixed
             for group in self._groups
-            if group.activation.has_fixed_torch_module
+            if (fixed := group.activation.fixed) is not None
         }
         self._slopes: dict[tuple[int, str], Tensor] = {}  # PReLU: (first run of a group, layer)
         self._modules: dict[tuple[int, str], tuple[nn.Module, dict[str, Tensor]]] = {}
@@ -244,15 +261,18 @@ class Stack:
         learning = training and observer is None
         if learning:
             self._steps_seen += 1
-        if len(batches) > 1 and self._pools_all_first and observer is None:
-            # Putting feature maps together costs a quarter once they are pooled.
-            x = self._first_convolution(batches, self._pool)  # (B, N*C, H, W)
-            x = self._activate("conv1", x, learning)
+        if self._pools_first and observer is None:
+            x = self._activate_pooled("conv1", *self._first_pooled(batches), learning)
+            lowest = self._channels("conv2", self._lowest)
+            weight, bias = self._weight("conv2"), self._bias("conv2")
+            x = self._activate_pooled(
+                "conv2", *convolve_and_pool(x, weight, bias, self.runs, lowest), learning
+            )
         else:
-            x = self._first_convolution(batches, lambda x: x)
+            x = self._first_convolution(batches)
             x = self._after_weights("conv1", x, training, learning, observer)
-        x = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
-        x = self._after_weights("conv2", x, training, learning, observer)
+            x = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
+            x = self._after_weights("conv2", x, training, learning, observer)
         b, _, h, w = x.shape
         x = x.reshape(b, self.runs, -1, h, w).transpose(0, 1).reshape(self.runs, b, -1)
         for layer in self.hidden_layers[2:]:
@@ -277,24 +297,59 @@ class Stack:
     def _bias(self, layer: str) -> Tensor:
         return self._shared[f"{layer}.bias"].flatten().to(self.compute)
 
-    def _first_convolution(
-        self, batches: Sequence[Batch], then: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """Convolve each batch for the runs it serves, apply `then`, and put the runs in order."""
+    def _channels(self, layer: str, runs: range) -> tuple[int, int] | None:
+        """First and last + 1 of the channels of some neighbouring runs; None for no runs."""
+        units = self.units[layer]
+        return (runs.start * units, runs.stop * units) if runs else None
+
+    def _first_pooled(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor | None]:
+        """The first convolution, pooled: the highest values, and the lowest of `_lowest`."""
         weight, bias = self._weight("conv1"), self._bias("conv1")  # (N*C, C_in, 5, 5), (N*C,)
+        highest: dict[int, Tensor] = {}
+        lowest: dict[int, Tensor] = {}
+        for batch, some_weight, some_bias in self._of_each_batch(batches, weight, bias):
+            places = [place for place, run in enumerate(batch.runs) if run in self._lowest]
+            low_places = range(places[0], places[-1] + 1) if places else range(0)
+            high, low = convolve_and_pool(
+                batch.images, some_weight, some_bias, 1, self._channels("conv1", low_places)
+            )
+            if len(batches) == 1:
+                return high, low
+            highest |= self._by_run(high, batch.runs)
+            if low is not None:
+                lowest |= self._by_run(low, [batch.runs[place] for place in low_places])
+        return self._in_order(highest), self._in_order(lowest) if lowest else None
+
+    def _first_convolution(self, batches: Sequence[Batch]) -> Tensor:
+        """The first convolution, each batch for the runs it serves."""
+        weight, bias = self._weight("conv1"), self._bias("conv1")
+        maps: dict[int, Tensor] = {}
+        for batch, some_weight, some_bias in self._of_each_batch(batches, weight, bias):
+            x = F.conv2d(batch.images, some_weight, some_bias)
+            if len(batches) == 1:
+                return x
+            maps |= self._by_run(x, batch.runs)
+        return self._in_order(maps)
+
+    def _of_each_batch(
+        self, batches: Sequence[Batch], weight: Tensor, bias: Tensor
+    ) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """Each batch with the weights and biases of the first convolution of its runs."""
         if len(batches) == 1:
-            return then(F.conv2d(batches[0].images, weight, bias))
+            yield batches[0], weight, bias
+            return
         units = self.units["conv1"]
         each_weight, each_bias = weight.split(units), bias.split(units)
-        maps: dict[int, Tensor] = {}
         for batch in batches:
-            x = F.conv2d(
-                batch.images,
-                torch.cat([each_weight[run] for run in batch.runs]),
-                torch.cat([each_bias[run] for run in batch.runs]),
-            )
-            maps.update(zip(batch.runs, then(x).split(units, dim=1), strict=True))
-        return torch.cat([maps[run] for run in range(self.runs)], dim=1)
+            some_weight = torch.cat([each_weight[run] for run in batch.runs])
+            yield batch, some_weight, torch.cat([each_bias[run] for run in batch.runs])
+
+    def _by_run(self, maps: Tensor, runs: Sequence[int]) -> dict[int, Tensor]:
+        return dict(zip(runs, maps.split(self.units["conv1"], dim=1), strict=True))
+
+    @staticmethod
+    def _in_order(maps: Mapping[int, Tensor]) -> Tensor:
+        return torch.cat([maps[run] for run in sorted(maps)], dim=1)
 
     def _linear(self, layer: str, x: Tensor) -> Tensor:
         weight, bias = self._shared[f"{layer}.weight"], self._shared[f"{layer}.bias"]
@@ -308,15 +363,12 @@ class Stack:
         """Norm, activation and pooling, in the order of the plain LeNet or an equivalent one."""
         if self.batch_norm == "before":
             z = self._norm(layer, z, training, learning)
-        convolution = layer.startswith("conv")
-        if convolution and self._may_pool_first and observer is None:
-            return self._pooled_activation(layer, z, learning)
         h = self._activate(layer, z, learning)
         if observer is not None:
             observer(layer, z, h)
         if self.batch_norm == "after":
             h = self._norm(layer, h, training, learning)
-        return self._pool(h) if convolution else h
+        return self._pool(h) if layer.startswith("conv") else h
 
     def _pool(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.max_pool else F.avg_pool2d(x, 2)
@@ -345,17 +397,21 @@ class Stack:
             layer, z, lambda group, part: self._activate_group(layer, group, part, learning)
         )
 
-    def _pooled_activation(self, layer: str, z: Tensor, learning: bool) -> Tensor:
-        """Activation and max pooling, pooling first wherever the activation allows it."""
+    def _activate_pooled(
+        self, layer: str, high: Tensor, low: Tensor | None, learning: bool
+    ) -> Tensor:
+        """max_pool(f(z)) from the largest and, for some runs, smallest z of each window."""
+        units = self.units[layer]
 
-        def pooled(group: _Group, part: Tensor) -> Tensor:
-            if group.activation.commutes_with_max_pool:
-                return self._activate_group(layer, group, self._pool(part), learning)
-            return self._pool(self._activate_group(layer, group, part, learning))
+        def pooled(group: _Group, z: Tensor) -> Tensor:
+            h = self._activate_group(layer, group, z, learning)
+            if low is None or not group.activation.needs_lowest:
+                return h
+            start, stop = ((run - self._lowest.start) * units for run in (group.start, group.stop))
+            other = low[:, start:stop].contiguous(memory_format=torch.channels_last)
+            return torch.maximum(h, self._activate_group(layer, group, other, learning))
 
-        if all(group.activation.commutes_with_max_pool for group in self._groups):
-            return self._activate(layer, self._pool(z), learning)  # pools all runs at once
-        return self._by_group(layer, z, pooled)
+        return self._by_group(layer, high, pooled)
 
     def _by_group(self, layer: str, z: Tensor, apply: Callable[[_Group, Tensor], Tensor]) -> Tensor:
         """Apply a function to the part of each group and put the results side by side."""
@@ -364,6 +420,8 @@ class Stack:
         # (B, N*C, H, W) of a convolution, (N, B, C) of a fully connected layer
         dim, width = (1, self.units[layer]) if z.dim() == 4 else (0, 1)
         parts = z.split([(group.stop - group.start) * width for group in self._groups], dim)
+        if dim == 1:  # a few channels of many, one after the other, are slow to compute on
+            parts = tuple(part.contiguous(memory_format=torch.channels_last) for part in parts)
         results = [apply(group, part) for group, part in zip(self._groups, parts, strict=True)]
         return torch.cat(results, dim)
 
@@ -375,9 +433,8 @@ class Stack:
             result: Tensor = functional_call(module, leaves, (plain,))
             # Its parameters may be of another type than a bfloat16 pass, and so its result.
             return result.view_as(z).to(z.dtype)
-        if group.start in self._fused:
-            fused: Tensor = self._fused[group.start](z)
-            return fused
+        if group.start in self._fixed:
+            return self._fixed[group.start](z)
         entry = group.activation.entry
         assert entry is not None
         return elementwise(z, entry, self._arguments(layer, group, z, learning))
