@@ -1,14 +1,18 @@
-"""Convolution and 2x2 pooling in one pass over the batch, a few images at a time.
+"""Convolution and 2x2 max pooling in one pass over the batch, a few images at a time.
 
-In: images or feature maps of a whole batch. Out: the largest value of each pooling window, and on
-request the smallest. The full-size feature maps, by far the largest tensors of a LeNet, exist only
-for the few images that fit a core's cache, in the forward pass and again in the backward pass.
+In: the images or feature maps of a whole batch. Out: of each pooling window the one value that an
+activation maps to the window's maximum. The full-size feature maps, by far the largest tensors of a
+LeNet, exist only for the few images that fit a core's cache, in the forward pass and again in the
+backward pass.
 
-Shapes: B images, C channels (those of all runs of a stack side by side), H and W.
+Shapes: B images, C channels (those of all runs of a stack side by side), H and W. Channels come and
+go in parts, one for each activation, so that an activation works on memory without gaps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,109 +21,140 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 WINDOW = [2, 2]
-# Elements of the full-size feature maps that are worked on at a time on a CPU, 2 MB in float32.
+# Elements of the full-size feature maps that are worked on at a time on a CPU, 4 MB in float32.
 # The whole batch at once takes three times as long.
-CACHED_ELEMENTS = 1 << 19
+CACHED_ELEMENTS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbouring channels that share an activation.
+
+    Attributes:
+        channels: How many.
+        activation: f, if it falls and then rises: its maximum over a window may lie at the
+            smallest value. None if f never decreases: it lies at the largest.
+    """
+
+    channels: int
+    activation: Callable[[Tensor], Tensor] | None = None
 
 
 def convolve_and_pool(
-    x: Tensor, weight: Tensor, bias: Tensor, groups: int, lowest: tuple[int, int] | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Convolve and pool, as `max_pool2d(conv2d(x, weight, bias, groups=groups), 2)` does.
+    inputs: Sequence[Tensor], weight: Tensor, bias: Tensor, groups: int, parts: Sequence[Part]
+) -> tuple[Tensor, ...]:
+    """Convolve, and keep of each pooling window the value z whose f(z) is the largest.
+
+    With z = conv2d(cat(inputs, 1), weight, bias, groups=groups), the activation f of the result is
+    max_pool2d(f(z), 2), and gradients flow to the places that the pooling would have chosen.
 
     Args:
-        x: (B, C_in, H, W), channels_last.
+        inputs: (B, *, H, W) each, channels_last; side by side they are the C_in channels.
         weight: (C, C_in / groups, kernel, kernel).
         bias: (C,).
         groups: Of the convolution.
-        lowest: First and last + 1 of the channels whose smallest values are wanted too.
+        parts: How the C channels divide by activation.
 
     Returns:
-        The largest value of each window, (B, C, H', W') with H' = (H - kernel + 1) // 2; and the
-        smallest, (B, last - first, H', W'), None where none are wanted.
+        A tensor for each part, (B, its channels, H', W'), H' = (H - kernel + 1) // 2.
     """
-    first, last = lowest or (0, 0)
-    high, low = _ConvolveAndPool.apply(x, weight, bias, groups, first, last)
-    return high, low if lowest else None
+    result: tuple[Tensor, ...] = _ConvolveAndPool.apply(weight, bias, groups, tuple(parts), *inputs)
+    return result
 
 
 class _ConvolveAndPool(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, first: int, last: int
-    ) -> tuple[Tensor, Tensor]:
-        b, _, h, w = x.shape
+        ctx: Any,
+        weight: Tensor,
+        bias: Tensor,
+        groups: int,
+        parts: tuple[Part, ...],
+        *inputs: Tensor,
+    ) -> tuple[Tensor, ...]:
+        b, _, h, w = inputs[0].shape
         kernel = weight.shape[-1]
-        ctx.full = (len(weight), h - kernel + 1, w - kernel + 1)
-        height, width = ctx.full[1] // 2, ctx.full[2] // 2
-        high = _empty(x, (b, len(weight), height, width))
-        low = _empty(x, (b, last - first, height, width))
-        high_places, low_places = [], []
-        for rows in _few(x, ctx.full):
-            z = F.conv2d(x[rows], weight, bias, groups=groups)
-            high[rows], places = torch.ops.aten.max_pool2d_with_indices(z, WINDOW)
-            high_places.append(_short(places, ctx.full))
-            if last > first:
-                opposite, places = torch.ops.aten.max_pool2d_with_indices(
-                    z[:, first:last].neg(), WINDOW
-                )
-                torch.neg(opposite, out=low[rows])
-                low_places.append(_short(places, ctx.full))
-        ctx.save_for_backward(x, weight, *high_places, *low_places)
-        ctx.groups, ctx.channels = groups, slice(first, last)
-        return high, low
+        full = h - kernel + 1, w - kernel + 1
+        ctx.full, ctx.groups, ctx.parts = (len(weight), *full), groups, parts
+        pooled = [(b, part.channels, full[0] // 2, full[1] // 2) for part in parts]
+        # Positions in a feature map mostly fit 16 bits, a quarter of what pooling returns.
+        short = torch.int16 if full[0] * full[1] < 1 << 15 else torch.int32
+        values = [_empty(shape, inputs[0], inputs[0].dtype) for shape in pooled]
+        places = [_empty(shape, inputs[0], short) for shape in pooled]
+        for rows in _few(inputs[0], ctx.full):
+            z = F.conv2d(_side_by_side(inputs, rows), weight, bias, groups=groups)
+            highest, at = torch.ops.aten.max_pool2d_with_indices(z, WINDOW)
+            first = 0
+            for part, value, place in zip(parts, values, places, strict=True):
+                channels = slice(first, first + part.channels)
+                first = channels.stop
+                if part.activation is None or not part.channels:
+                    value[rows], place[rows] = highest[:, channels], at[:, channels]
+                else:
+                    value[rows], place[rows] = _better_extreme(
+                        part.activation, z[:, channels], highest[:, channels], at[:, channels]
+                    )
+        ctx.save_for_backward(weight, *inputs, *places)
+        return tuple(values)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_high: Tensor, by_low: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, *places = ctx.saved_tensors
-        # z itself is needed for its shape alone.
-        chunks = list(_few(x, ctx.full))
-        z = _empty(x, (len(x[chunks[0]]), *ctx.full))
-        by_weight = torch.zeros_like(weight)
-        by_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        for index, rows in enumerate(chunks):
-            part = x[rows]
-            by_z = _unpool(by_high[rows], z[: len(part)], places[index])
-            if ctx.channels.stop > ctx.channels.start:
-                by_z[:, ctx.channels] += _unpool(
-                    by_low[rows], z[: len(part), ctx.channels], places[len(chunks) + index]
-                )
-            by_part, by_some_weight, _ = torch.ops.aten.convolution_backward(
-                by_z, part, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], ctx.groups,
-                [by_x is not None, True, False],
+    def backward(ctx: Any, *by_values: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *rest = ctx.saved_tensors
+        inputs, places = rest[: -len(ctx.parts)], rest[-len(ctx.parts) :]
+        wanted = ctx.needs_input_grad[4]
+        # bfloat16 has too few digits for a sum over many chunks.
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        by_weight = torch.zeros_like(weight, dtype=wide)
+        by_inputs = [torch.empty_like(x) for x in inputs] if wanted else []
+        chunks = _few(inputs[0], ctx.full)
+        # Pooling wants to know the shape of what it pooled, not the values.
+        z = _empty((len(inputs[0][chunks[0]]), *ctx.full), inputs[0], inputs[0].dtype)
+        for rows in chunks:
+            x = _side_by_side(inputs, rows)
+            by_z = torch.ops.aten.max_pool2d_with_indices_backward(
+                _side_by_side(by_values, rows), z[: len(x)], WINDOW, WINDOW, [0, 0], [1, 1], False,
+                _side_by_side(places, rows).long(),
+            )  # fmt: skip
+            by_x, by_some_weight, _ = torch.ops.aten.convolution_backward(
+                by_z, x, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], ctx.groups,
+                [wanted, True, False],
             )  # fmt: skip
             by_weight += by_some_weight
-            if by_x is not None:
-                by_x[rows] = by_part
-        by_bias = by_high.sum((0, 2, 3))
-        by_bias[ctx.channels] += by_low.sum((0, 2, 3))
-        return by_x, by_weight, by_bias, None, None, None
+            first = 0
+            for by_input in by_inputs:
+                by_input[rows] = by_x[:, first : first + by_input.shape[1]]
+                first += by_input.shape[1]
+        by_bias = torch.cat([by_value.sum((0, 2, 3)) for by_value in by_values])
+        by_weight = by_weight.to(weight.dtype)
+        return by_weight, by_bias, None, None, *(by_inputs or [None] * len(inputs))
+
+
+def _better_extreme(
+    activation: Callable[[Tensor], Tensor], z: Tensor, highest: Tensor, at: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The largest or the smallest value of each window, whichever f is larger at, and its place."""
+    opposite, at_lowest = torch.ops.aten.max_pool2d_with_indices(z.neg(), WINDOW)
+    highest = highest.contiguous(memory_format=torch.channels_last)
+    lowest = opposite.neg_()
+    low = activation(lowest) > activation(highest)
+    return torch.where(low, lowest, highest), torch.where(low, at_lowest, at)
 
 
 def _few(x: Tensor, full: tuple[int, int, int]) -> list[slice]:
-    """Slices of the batch, a few images each; on a GPU the whole of it."""
+    """The batch in slices of a few images each; on a GPU the whole of it."""
     images = len(x)
     if x.device.type == "cpu":
-        images = max(1, min(images, CACHED_ELEMENTS // (full[0] * full[1] * full[2])))
-        images = -(-len(x) // -(-len(x) // images))  # of equal length as far as that goes
+        most = max(1, CACHED_ELEMENTS // (full[0] * full[1] * full[2]))
+        images = -(-len(x) // -(-len(x) // most))  # of equal length as far as that goes
     return [slice(start, start + images) for start in range(0, len(x), images)]
 
 
-def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(
-        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )
+def _side_by_side(parts: Sequence[Tensor], rows: slice) -> Tensor:
+    if len(parts) == 1:
+        return parts[0][rows]
+    return torch.cat([part[rows] for part in parts], dim=1)
 
 
-def _short(places: Tensor, full: tuple[int, int, int]) -> Tensor:
-    """Positions in a feature map, in a quarter of the memory where they fit 16 bits."""
-    return places.to(torch.int16) if full[1] * full[2] < 1 << 15 else places.to(torch.int32)
-
-
-def _unpool(gradient: Tensor, z: Tensor, places: Tensor) -> Tensor:
-    """Put each gradient where its value came from, zeros elsewhere, the shape of z."""
-    result: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-        gradient, z, WINDOW, WINDOW, [0, 0], [1, 1], False, places.long()
-    )
-    return result
+def _empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=torch.channels_last)

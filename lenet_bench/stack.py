@@ -17,8 +17,9 @@ largest value, and one that falls and then rises at the largest or at the smalle
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
@@ -28,7 +29,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from lenet_bench.activations import ACTIVATIONS, Activation
-from lenet_bench.convolution import convolve_and_pool
+from lenet_bench.convolution import Part, convolve_and_pool
 from lenet_bench.functional import elementwise, tanh_by_sigmoid
 from lenet_bench.model import LeNet, activation_module
 
@@ -82,9 +83,9 @@ class RunActivation:
         return self.entry is not None and self.name != "rrelu"  # noise differs within a window
 
     @property
-    def needs_lowest(self) -> bool:
-        """Whether the largest value of a window alone is not enough."""
-        return self.entry is None or not self.entry.non_decreasing
+    def non_decreasing(self) -> bool:
+        """Whether the window's largest value alone is enough."""
+        return self.entry is not None and self.entry.non_decreasing
 
 
 class _Group(NamedTuple):
@@ -93,6 +94,9 @@ class _Group(NamedTuple):
     start: int
     stop: int
     activation: RunActivation  # of its first run; those of the others differ in noise at most
+
+    def holds(self, run: int) -> bool:
+        return self.start <= run < self.stop
 
 
 class _Slot(NamedTuple):
@@ -146,10 +150,6 @@ class Stack:
             and self.batch_norm == "none"
             and all(activation.may_pool_first for activation in activations)
         )
-        # The runs from the first to the last that need the lowest value of a pooling window too.
-        needing = [run for run, one in enumerate(activations) if one.needs_lowest]
-        self._lowest = range(needing[0], needing[-1] + 1) if needing else range(0)
-
         self._slots = [_layout(model) for model in models]
         columns = max(slot.end for slots in self._slots for slot in slots.values())
         dtype = first.conv1.weight.dtype
@@ -262,19 +262,17 @@ class Stack:
         if learning:
             self._steps_seen += 1
         if self._pools_first and observer is None:
-            x = self._activate_pooled("conv1", *self._first_pooled(batches), learning)
-            lowest = self._channels("conv2", self._lowest)
+            maps = self._activate_each("conv1", self._first_pooled(batches), learning)
             weight, bias = self._weight("conv2"), self._bias("conv2")
-            x = self._activate_pooled(
-                "conv2", *convolve_and_pool(x, weight, bias, self.runs, lowest), learning
-            )
+            parts = self._parts("conv2", range(self.runs))
+            pooled = convolve_and_pool(maps, weight, bias, self.runs, parts)
+            maps = self._activate_each("conv2", pooled, learning)
+            x = torch.cat([self._flattened(part) for part in maps])  # (N, B, C)
         else:
-            x = self._first_convolution(batches)
-            x = self._after_weights("conv1", x, training, learning, observer)
-            x = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
-            x = self._after_weights("conv2", x, training, learning, observer)
-        b, _, h, w = x.shape
-        x = x.reshape(b, self.runs, -1, h, w).transpose(0, 1).reshape(self.runs, b, -1)
+            z = self._first_convolution(batches)
+            h = self._after_weights("conv1", z, training, learning, observer)
+            z = F.conv2d(h, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
+            x = self._flattened(self._after_weights("conv2", z, training, learning, observer))
         for layer in self.hidden_layers[2:]:
             x = self._linear(layer, x)  # (N, B, C)
             x = self._after_weights(layer, x, training, learning, observer)
@@ -297,28 +295,47 @@ class Stack:
     def _bias(self, layer: str) -> Tensor:
         return self._shared[f"{layer}.bias"].flatten().to(self.compute)
 
-    def _channels(self, layer: str, runs: range) -> tuple[int, int] | None:
-        """First and last + 1 of the channels of some neighbouring runs; None for no runs."""
-        units = self.units[layer]
-        return (runs.start * units, runs.stop * units) if runs else None
+    def _flattened(self, maps: Tensor) -> Tensor:
+        """(B, n*C, H, W) of n runs, after the second layer, as (n, B, C*H*W)."""
+        b, _, h, w = maps.shape
+        each = maps.reshape(b, -1, self.units["conv2"], h, w).transpose(0, 1)
+        return each.reshape(len(each), b, -1)
 
-    def _first_pooled(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor | None]:
-        """The first convolution, pooled: the highest values, and the lowest of `_lowest`."""
+    def _parts(self, layer: str, runs: Iterable[int]) -> list[Part]:
+        """How the channels of some runs divide by group; a part is empty where a group has none."""
+        chosen = set(runs)
+        parts = []
+        for group in self._groups:
+            members = [run for run in range(group.start, group.stop) if run in chosen]
+            f = partial(self._activate_some, layer, group, members)
+            falls = not group.activation.non_decreasing
+            parts.append(Part(len(members) * self.units[layer], f if falls else None))
+        return parts
+
+    def _activate_some(
+        self, layer: str, group: _Group, members: Sequence[int], z: Tensor
+    ) -> Tensor:
+        """f(z) for some runs of a group, without a gradient: (B, n*C, H, W)."""
+        if (group.start, layer) in self._slopes:
+            places = [run - group.start for run in members]
+            slopes = self._slopes[group.start, layer][places]
+            units = self.units[layer]
+            slope = slopes.expand(-1, units).reshape(-1, 1, 1).to(z.dtype)
+            return torch.where(z > 0, z, slope * z)
+        return self._activate_group(layer, group, z, learning=False)
+
+    def _first_pooled(self, batches: Sequence[Batch]) -> list[Tensor]:
+        """The first convolution, pooled: for each group (B, n*C, H, W)."""
         weight, bias = self._weight("conv1"), self._bias("conv1")  # (N*C, C_in, 5, 5), (N*C,)
-        highest: dict[int, Tensor] = {}
-        lowest: dict[int, Tensor] = {}
+        maps: dict[int, Tensor] = {}
         for batch, some_weight, some_bias in self._of_each_batch(batches, weight, bias):
-            places = [place for place, run in enumerate(batch.runs) if run in self._lowest]
-            low_places = range(places[0], places[-1] + 1) if places else range(0)
-            high, low = convolve_and_pool(
-                batch.images, some_weight, some_bias, 1, self._channels("conv1", low_places)
-            )
+            parts = self._parts("conv1", batch.runs)
+            pooled = convolve_and_pool([batch.images], some_weight, some_bias, 1, parts)
             if len(batches) == 1:
-                return high, low
-            highest |= self._by_run(high, batch.runs)
-            if low is not None:
-                lowest |= self._by_run(low, [batch.runs[place] for place in low_places])
-        return self._in_order(highest), self._in_order(lowest) if lowest else None
+                return list(pooled)
+            for group, part in zip(self._groups, pooled, strict=True):
+                maps |= self._by_run(part, [run for run in batch.runs if group.holds(run)])
+        return [self._in_order(maps, range(g.start, g.stop)) for g in self._groups]
 
     def _first_convolution(self, batches: Sequence[Batch]) -> Tensor:
         """The first convolution, each batch for the runs it serves."""
@@ -329,7 +346,7 @@ class Stack:
             if len(batches) == 1:
                 return x
             maps |= self._by_run(x, batch.runs)
-        return self._in_order(maps)
+        return self._in_order(maps, range(self.runs))
 
     def _of_each_batch(
         self, batches: Sequence[Batch], weight: Tensor, bias: Tensor
@@ -345,11 +362,11 @@ class Stack:
             yield batch, some_weight, torch.cat([each_bias[run] for run in batch.runs])
 
     def _by_run(self, maps: Tensor, runs: Sequence[int]) -> dict[int, Tensor]:
-        return dict(zip(runs, maps.split(self.units["conv1"], dim=1), strict=True))
+        return dict(zip(runs, maps.split(self.units["conv1"], dim=1), strict=True)) if runs else {}
 
     @staticmethod
-    def _in_order(maps: Mapping[int, Tensor]) -> Tensor:
-        return torch.cat([maps[run] for run in sorted(maps)], dim=1)
+    def _in_order(maps: Mapping[int, Tensor], runs: range) -> Tensor:
+        return torch.cat([maps[run] for run in runs], dim=1)
 
     def _linear(self, layer: str, x: Tensor) -> Tensor:
         weight, bias = self._shared[f"{layer}.weight"], self._shared[f"{layer}.bias"]
@@ -397,21 +414,12 @@ class Stack:
             layer, z, lambda group, part: self._activate_group(layer, group, part, learning)
         )
 
-    def _activate_pooled(
-        self, layer: str, high: Tensor, low: Tensor | None, learning: bool
-    ) -> Tensor:
-        """max_pool(f(z)) from the largest and, for some runs, smallest z of each window."""
-        units = self.units[layer]
-
-        def pooled(group: _Group, z: Tensor) -> Tensor:
-            h = self._activate_group(layer, group, z, learning)
-            if low is None or not group.activation.needs_lowest:
-                return h
-            start, stop = ((run - self._lowest.start) * units for run in (group.start, group.stop))
-            other = low[:, start:stop].contiguous(memory_format=torch.channels_last)
-            return torch.maximum(h, self._activate_group(layer, group, other, learning))
-
-        return self._by_group(layer, high, pooled)
+    def _activate_each(self, layer: str, parts: Sequence[Tensor], learning: bool) -> list[Tensor]:
+        """f(z) of each group's own tensor, (B, n*C, H, W)."""
+        return [
+            self._activate_group(layer, group, part, learning)
+            for group, part in zip(self._groups, parts, strict=True)
+        ]
 
     def _by_group(self, layer: str, z: Tensor, apply: Callable[[_Group, Tensor], Tensor]) -> Tensor:
         """Apply a function to the part of each group and put the results side by side."""
@@ -492,7 +500,7 @@ class Stack:
             return math.nan
         arguments = activation.entry.arguments(activation.parameters)
         if activation.name == "prelu":
-            group = next(group for group in self._groups if group.start <= run < group.stop)
+            group = next(group for group in self._groups if group.holds(run))
             learned = self._slopes[group.start, layer][run - group.start].detach()
             arguments["slope"] = float(learned.abs().max())
         return activation.entry.max_slope(**arguments)
