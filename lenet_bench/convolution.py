@@ -108,13 +108,15 @@ class _ConvolveAndPool(torch.autograd.Function):
         by_weight = torch.zeros_like(weight, dtype=wide)
         by_inputs = [torch.empty_like(x) for x in inputs] if wanted else []
         chunks = _few(inputs[0], ctx.full)
-        # Pooling wants to know the shape of what it pooled, not the values.
-        z = _empty((len(inputs[0][chunks[0]]), *ctx.full), inputs[0], inputs[0].dtype)
+        unpool = torch.ops.aten.max_pool2d_with_indices_backward.grad_input
+        memory = _empty((len(inputs[0][chunks[0]]), *ctx.full), inputs[0], inputs[0].dtype)
         for rows in chunks:
             x = _side_by_side(inputs, rows)
-            by_z = torch.ops.aten.max_pool2d_with_indices_backward(
-                _side_by_side(by_values, rows), z[: len(x)], WINDOW, WINDOW, [0, 0], [1, 1], False,
-                _side_by_side(places, rows).long(),
+            by_z = memory[: len(x)]
+            # Of what was pooled only the shape is asked for, which is that of its gradient.
+            unpool(
+                _side_by_side(by_values, rows), by_z, WINDOW, WINDOW, [0, 0], [1, 1], False,
+                _side_by_side(places, rows).long(), grad_input=by_z,
             )  # fmt: skip
             by_x, by_some_weight, _ = torch.ops.aten.convolution_backward(
                 by_z, x, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], ctx.groups,
