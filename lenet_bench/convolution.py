@@ -129,7 +129,7 @@ class _ConvolveAndPool(torch.autograd.Function):
                 first += by_input.shape[1]
         by_bias = torch.cat([by_value.sum((0, 2, 3)) for by_value in by_values])
         by_weight = by_weight.to(weight.dtype)
-        return by_weight, by_bias, None, None, *(by_inputs or [None] * len(inputs))
+        return by_weight, by_bias, None, None, *(by_inputs if wanted else (None for _ in inputs))
 
 
 def _better_extreme(
