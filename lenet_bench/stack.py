@@ -51,6 +51,14 @@ class Observer(Protocol):
         """See one layer's values before pooling: (B, N*C, H, W) or (N, B, C)."""
 
 
+class _Mode(NamedTuple):
+    """What a forward pass is for."""
+
+    training: bool  # batch norm by the batch's own statistics
+    learning: bool  # running statistics are updated, RReLU draws noise
+    observer: Observer | None
+
+
 @dataclass(frozen=True)
 class RunActivation:
     """The activation of one run: an entry of the zoo by name, or `custom`, the user's module."""
@@ -248,34 +256,57 @@ class Stack:
         batches: Sequence[Batch],
         *,
         training: bool,
+        observing: bool = False,
         observer: Observer | None = None,
     ) -> Tensor:
         """Compute the logits (N, B, classes) of all runs.
 
         Args:
             batches: The images; together they serve each of the N runs once.
-            training: Batch norm by the batch's own statistics; without an observer, its running
-                statistics are updated and RReLU draws noise.
-            observer: Sees every hidden layer before pooling. An observed pass changes no state.
+            training: Batch norm by the batch's own statistics; its running statistics are updated
+                and RReLU draws noise.
+            observing: As in training, but no state changes and no noise is drawn.
+            observer: Sees every hidden layer before pooling, while observing.
         """
-        learning = training and observer is None
-        if learning:
+        mode = _Mode(training or observing, training and not observing, observer)
+        return self._fully_connected(self._convolutional(batches, mode), mode)
+
+    def observe(self, chunks: Iterable[Tensor], observer: Observer) -> None:
+        """Show every hidden layer to an observer, without a gradient; no state changes.
+
+        Args:
+            chunks: Images (B, C, H, W) that all runs share. The convolutional layers see chunk
+                after chunk, the fully connected ones all of them at once.
+            observer: What looks on.
+        """
+        mode = _Mode(training=True, learning=False, observer=observer)
+        with torch.no_grad():
+            features = [
+                self._convolutional([Batch(images, range(self.runs))], mode) for images in chunks
+            ]
+            if self.batch_norm == "none":
+                features = [torch.cat(features, 1)]
+            for chunk in features:
+                self._fully_connected(chunk, mode)
+
+    def _convolutional(self, batches: Sequence[Batch], mode: _Mode) -> Tensor:
+        """From images to the features (N, B, C*H*W) that the fully connected layers receive."""
+        if mode.learning:
             self._steps_seen += 1
-        if self._pools_first and observer is None:
-            maps = self._activate_each("conv1", self._first_pooled(batches), learning)
+        if self._pools_first and mode.observer is None:
+            maps = self._activate_each("conv1", self._first_pooled(batches), mode)
             weight, bias = self._weight("conv2"), self._bias("conv2")
             parts = self._parts("conv2", range(self.runs))
             pooled = convolve_and_pool(maps, weight, bias, self.runs, parts)
-            maps = self._activate_each("conv2", pooled, learning)
-            x = torch.cat([self._flattened(part) for part in maps])  # (N, B, C)
-        else:
-            z = self._first_convolution(batches)
-            h = self._after_weights("conv1", z, training, learning, observer)
-            z = F.conv2d(h, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
-            x = self._flattened(self._after_weights("conv2", z, training, learning, observer))
+            maps = self._activate_each("conv2", pooled, mode)
+            return torch.cat([self._flattened(part) for part in maps])
+        x = self._after_weights("conv1", self._first_convolution(batches), mode)
+        z = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
+        return self._flattened(self._after_weights("conv2", z, mode))
+
+    def _fully_connected(self, x: Tensor, mode: _Mode) -> Tensor:
         for layer in self.hidden_layers[2:]:
-            x = self._linear(layer, x)  # (N, B, C)
-            x = self._after_weights(layer, x, training, learning, observer)
+            x = self._after_weights(layer, self._linear(layer, x), mode)  # (N, B, C)
         return self._linear("logits", x)
 
     def backward(self, losses: Tensor) -> None:
@@ -374,32 +405,32 @@ class Stack:
             bias.unsqueeze(1).to(self.compute), x, weight.transpose(1, 2).to(self.compute)
         )
 
-    def _after_weights(
-        self, layer: str, z: Tensor, training: bool, learning: bool, observer: Observer | None
-    ) -> Tensor:
+    def _after_weights(self, layer: str, z: Tensor, mode: _Mode) -> Tensor:
         """Norm, activation and pooling, in the order of the plain LeNet or an equivalent one."""
         if self.batch_norm == "before":
-            z = self._norm(layer, z, training, learning)
-        h = self._activate(layer, z, learning)
-        if observer is not None:
-            observer(layer, z, h)
+            z = self._norm(layer, z, mode)
+        h = self._by_group(
+            layer, z, lambda group, part: self._activate_group(layer, group, part, mode.learning)
+        )
+        if mode.observer is not None:
+            mode.observer(layer, z, h)
         if self.batch_norm == "after":
-            h = self._norm(layer, h, training, learning)
+            h = self._norm(layer, h, mode)
         return self._pool(h) if layer.startswith("conv") else h
 
     def _pool(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.max_pool else F.avg_pool2d(x, 2)
 
-    def _norm(self, layer: str, x: Tensor, training: bool, learning: bool) -> Tensor:
+    def _norm(self, layer: str, x: Tensor, mode: _Mode) -> Tensor:
         mean, variance = self._statistics[layer]
         flat = x if x.dim() == 4 else x.transpose(0, 1).flatten(1)  # (B, N*C, ...)
         result = F.batch_norm(
             flat.to(mean.dtype),
-            mean if learning or not training else None,
-            variance if learning or not training else None,
+            mean if mode.learning or not mode.training else None,
+            variance if mode.learning or not mode.training else None,
             self._shared[f"norms.{layer}.weight"].flatten(),
             self._shared[f"norms.{layer}.bias"].flatten(),
-            training=training,
+            training=mode.training,
             momentum=BATCH_NORM_MOMENTUM,
             eps=BATCH_NORM_EPS,
         ).to(self.compute)
@@ -409,15 +440,10 @@ class Stack:
 
     # --- activations --------------------------------------------------------------------------
 
-    def _activate(self, layer: str, z: Tensor, learning: bool) -> Tensor:
-        return self._by_group(
-            layer, z, lambda group, part: self._activate_group(layer, group, part, learning)
-        )
-
-    def _activate_each(self, layer: str, parts: Sequence[Tensor], learning: bool) -> list[Tensor]:
+    def _activate_each(self, layer: str, parts: Sequence[Tensor], mode: _Mode) -> list[Tensor]:
         """f(z) of each group's own tensor, (B, n*C, H, W)."""
         return [
-            self._activate_group(layer, group, part, learning)
+            self._activate_group(layer, group, part, mode.learning)
             for group, part in zip(self._groups, parts, strict=True)
         ]
 
