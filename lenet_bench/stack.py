@@ -203,7 +203,18 @@ class Stack:
                 torch.cat([buffers["running_mean"] for buffers in norms]).to(device),
                 torch.cat([buffers["running_var"] for buffers in norms]).to(device),
             )
-        self._steps_seen = 0  # what batch norm calls num_batches_tracked
+        # What batch norm calls num_batches_tracked; a tensor, so that a captured step counts too.
+        self._steps_seen = torch.zeros((), dtype=torch.int64, device=device)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The sources of noise that a training step draws from."""
+        return [one.generator for one in self._activations if one.generator is not None]
+
+    @property
+    def holds_foreign_code(self) -> bool:
+        """Whether some activation is the user's own module."""
+        return any(activation.entry is None for activation in self._activations)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -242,7 +253,7 @@ class Stack:
             channels = slice(run * self.units[layer], (run + 1) * self.units[layer])
             state[f"norms.{layer}.running_mean"] = mean[channels].cpu().clone()
             state[f"norms.{layer}.running_var"] = variance[channels].cpu().clone()
-            state[f"norms.{layer}.num_batches_tracked"] = torch.tensor(self._steps_seen)
+            state[f"norms.{layer}.num_batches_tracked"] = self._steps_seen.cpu().clone()
         for (start, layer), (module, _) in self._modules.items():
             if start == run:
                 for name, buffer in module.named_buffers():
@@ -292,7 +303,7 @@ class Stack:
     def _convolutional(self, batches: Sequence[Batch], mode: _Mode) -> Tensor:
         """From images to the features (N, B, C*H*W) that the fully connected layers receive."""
         if mode.learning:
-            self._steps_seen += 1
+            self._steps_seen.add_(1)
         if self._pools_first and mode.observer is None:
             maps = self._activate_each("conv1", self._first_pooled(batches), mode)
             weight, bias = self._weight("conv2"), self._bias("conv2")

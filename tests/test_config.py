@@ -139,7 +139,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     ]  # fmt: skip
     assert (config.lr, config.weight_decay, config.seed) == (0.01, 0, 0)
     assert (config.batch_size, config.iterations, config.epochs) == (128, 2000, None)
-    assert (config.probe.every, config.probe.images, config.probe.tau) == (50, 1024, 0.1)
+    assert (config.probe.every, config.probe.images, config.probe.tau) == (200, 1024, 0.1)
     assert (config.checkpoint.every, config.precision, config.device) == (500, "float32", "auto")
     assert config.optimizer.parameters == {"momentum": 0.9, "nesterov": False}
     assert config.init.parameters["gain"] == 1
