@@ -39,7 +39,7 @@ from lenet_bench.reporting.curves import (
 from lenet_bench.reporting.labels import spread
 from lenet_bench.reporting.palette import PALETTE, activation_style
 from lenet_bench.reporting.report import distinct_runs, write_report
-from lenet_bench.reporting.tables import print_table
+from lenet_bench.reporting.tables import comparison_rows, print_table
 
 
 def three(directory: Path, seeds: int = 3, iterations: int = 200) -> Path:
@@ -431,6 +431,20 @@ def test_table_is_plain_and_whole_away_from_a_terminal(tmp_path: Path) -> None:
         assert name in header
     assert any(line.startswith("bad: diverged at iteration 61 of 200: the loss") for line in lines)
     assert f"wrote {directory / 'report.html'}" in lines
+
+
+def test_table_tells_never_from_unknown(tmp_path: Path) -> None:
+    for seed in range(4):
+        losses = np.full(200, 2.3) if seed == 0 else descent(200, seed)
+        run = write_run(tmp_path / "s", f"relu-{seed}", losses, seed=seed)
+        if seed == 1:
+            (run / "train.csv").unlink()
+    write_run(tmp_path / "s", "tanh-0", np.full(50, 2.3), activation="tanh", status="interrupted")
+    report = write_report(tmp_path / "s", tmp_path / "s")
+    headers, rows = comparison_rows(report.groups, report.keys)
+    cells = {row[0]: row[headers.index("iterations to target")] for row in rows}
+    assert re.fullmatch(r"median \d+, never \(1 of 4\), n/a \(1 of 4\)", cells["relu"])
+    assert cells["tanh"] == "n/a (1 of 1)"
 
 
 def test_table_on_a_narrow_terminal_keeps_numbers_whole(tmp_path: Path) -> None:
