@@ -244,8 +244,11 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("experiment=null", ("experiment=null: there is no such experiment",)),
     ("experiment=", ("experiment=: there is no such experiment",)),
     # sections
-    ("model.hidden=[0]", ("model.hidden=", "greater than or equal to 1")),
-    ("model.hidden=120", ("model.hidden=120: must be a valid list",)),
+    ("model.hidden=[0]", ("model.hidden=[0]: ", "greater than or equal to 1")),
+    ("model.hidden=[a]", ("model.hidden=[a]: ", "integer")),
+    ("init.gain=0", ("init.gain=0: must be 'auto' or a number greater than 0",)),
+    ("lr=abc", ("lr=abc: must be a number greater than 0",)),
+    ("model.hidden=120", ("model.hidden=120: must be a list, each item an integer",)),
     ("model.hidden=[120],[0]", ("model.hidden=", "greater than or equal to 1")),
     ("model.channels=[6]", ("model.channels=[6]: must have at least 2 items",)),
     ("device=gpu", ("device=gpu: must be auto, cpu, mps, cuda or cuda:K",)),

@@ -224,14 +224,55 @@ def test_a_refused_value_is_named_with_its_key_and_what_is_allowed(
     problems = mistakes(changed(key, value))
     shown = "null" if value is None else str(value)
     shown = shown.lower() if isinstance(value, bool) else shown
+    assert len(problems) == 1, problems
     for problem in problems:
         assert problem.startswith(f"{key}=")
         assert "\n" not in problem
         for jargon in ("Input", "validation", "instance", "constrained"):
             assert jargon not in problem.replace("validation_size", "")
-    if not isinstance(value, list):
-        assert f"{key}={shown}: " in "\n".join(problems)
-    assert any(says in problem for problem in problems)
+    if isinstance(value, list):
+        shown = f"[{','.join(map(str, value))}]"
+    assert problems[0].startswith(f"{key}={shown}: ")
+    assert says in problems[0]
+
+
+# key, values of a wrong type, what is allowed: all of it, in one line
+WRONG_TYPES: list[tuple[str, tuple[object, ...], str]] = [
+    ("lr", ("abc", None, True, [0.1]), "a number greater than 0"),
+    ("lr", (float("inf"),), "a finite number greater than 0"),
+    ("seed", ("0", 0.5, None),
+     "an integer greater than or equal to 0 and less than 9223372036854775808"),
+    ("init.gain", (0, -1, "automatic", None, True), "'auto' or a number greater than 0"),
+    ("init.bias", ("none", True), "a number or null"),
+    ("evaluate.every", (-1, "never", None, 0.5),
+     "'auto' or an integer greater than or equal to 0"),
+    ("dataset.validation_size", (0, 1.5, -3, "abc", None, True),
+     "an integer greater than or equal to 1 or a number greater than 0 and less than 1"),
+    ("dataset.train_size", (0, "all", 1.5), "an integer greater than or equal to 1 or null"),
+    ("epochs", (0, "x"), "an integer greater than or equal to 1 or null"),
+    ("model.hidden", ([0], ["a"], [0, -1, "b"], 120),
+     "a list, each item an integer greater than or equal to 1"),
+    ("report.target_loss", (0, "x"), "a number greater than 0 or null"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [(key, value, allowed) for key, values, allowed in WRONG_TYPES for value in values],
+)
+def test_whatever_is_wrong_with_a_value_one_line_tells_all_that_is_allowed(
+    key: str, value: object, allowed: str
+) -> None:
+    """Not one line for each thing it might have been."""
+    (problem,) = mistakes(changed(key, value))
+    assert problem.partition(": ")[2] == f"must be {allowed}"
+
+
+def test_a_choice_that_there_is_not_is_named_in_words() -> None:
+    """As it may stand in a preset of one's own."""
+    (problem,) = mistakes(changed("activation.name", "rleu"))
+    assert problem.startswith("activation=rleu: there is no such activation; did you mean relu? ")
+    assert problem.endswith(", swish, tanh")
 
 
 def ends_of_ranges() -> Iterator[tuple[str, str, Parameter]]:
