@@ -258,6 +258,17 @@ def nearest(word: str, allowed: Iterable[str], prefix: str = "") -> str:
     return f"did you mean {prefix}{close[0]}? " if close else ""
 
 
+def as_typed(value: Any) -> str:
+    """A value as one types it on the command line: null, true, [120,84]."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(as_typed, value))}]"
+    return str(value)
+
+
 def _describe(error: Any, composed: Mapping[str, Any]) -> str:
     """One mistake found by pydantic, as `key=value: what is allowed`.
 
@@ -288,7 +299,7 @@ def _describe(error: Any, composed: Mapping[str, Any]) -> str:
         message = f"must be {_in_words(schema)}"
         if kind == "finite_number":
             message = message.replace("a number", "a finite number")
-    return f"{key}={_as_typed(value)}: {message}"
+    return f"{key}={as_typed(value)}: {message}"
 
 
 _BEYOND_A_BOUND = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
@@ -346,16 +357,6 @@ def _value_at(composed: Mapping[str, Any], names: Iterable[str]) -> Any:
     return value
 
 
-def _as_typed(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(_as_typed, value))}]"
-    return str(value)
-
-
 # Keys, or beginnings of keys, whose values `_contradictions` holds against others.
 INTERPLAY = (
     "activation.", "optimizer.", "schedule.", "dataset.", "batch_size", "iterations", "epochs",
@@ -382,7 +383,9 @@ def _contradictions(config: RunConfig) -> Iterable[str]:
             f"batch_size={config.batch_size}: must not exceed "
             f"dataset.train_size={dataset.train_size}"
         )
-    if dataset.name == "image_folder":
+    if dataset.name == "image_folder" and dataset.root is None:
+        yield "dataset.root=null: must be given, as in dataset.root=FOLDER"
+    elif dataset.name == "image_folder":
         folder = Path(str(dataset.root)).expanduser()
         if not folder.is_dir():
             yield f"dataset.root={dataset.root}: there is no such folder"
