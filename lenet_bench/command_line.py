@@ -30,7 +30,8 @@ from omegaconf.errors import OmegaConfBaseException
 from lenet_bench import sweep
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.config import INTERPLAY, ConfigError, RunConfig, as_typed, nearest, parse, validate
-from lenet_bench.errors import UserError
+from lenet_bench.errors import DatasetError, UserError
+from lenet_bench.image_files import check_folder
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries `conf` inside the package; a checkout has it beside.
@@ -330,6 +331,7 @@ class _Checker:
             else:
                 refused.add(item.key)
         together = product(product(*sections.values()), product(*(values for _, values in allowed)))
+        folders = set()
         for picked, values in islice(together, MOST_COMBINATIONS):
             run = {**base, **dict(zip(sections, picked, strict=True))}
             for (item, _), value in zip(allowed, values, strict=True):
@@ -338,12 +340,22 @@ class _Checker:
             for problem in _problems(parse, run):
                 if problem.partition(":")[0] not in refused:
                     yield problem
+            if run["dataset"]["name"] == "image_folder":
+                folders.add(str(run["dataset"]["root"]))
+        for folder in sorted(folders):
+            root = Path(folder).expanduser()
+            if (root / "train").is_dir():  # or it has been said
+                try:
+                    check_folder(root)
+                except (DatasetError, OSError) as error:
+                    yield str(error)
 
     def _sections(
         self, given: Mapping[str, _Given], chosen: Mapping[str, Any], base: Mapping[str, Any]
     ) -> dict[str, list[Any]]:
         """The sections of swept groups, one for each choice whose keys are set or must be."""
         touched = {key.partition(".")[0] for key in given if "." in key}
+        touched.add("dataset")  # the size of each is held against batch size and warm-up
         needed = {
             key: [
                 value

@@ -19,11 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.custom import check_custom_path
-from lenet_bench.errors import UserError
+from lenet_bench.errors import DatasetError, UserError
 from lenet_bench.initialization import SCHEMES
 from lenet_bench.optimizers import OPTIMIZERS
 from lenet_bench.parameters import Parameter
 from lenet_bench.schedules import SCHEDULES
+from lenet_bench.split_sizes import KNOWN, check_train_size, validation_images
 
 MISSING = "???"  # OmegaConf's mark for a value that the user has to give
 
@@ -377,12 +378,8 @@ def _contradictions(config: RunConfig) -> Iterable[str]:
         entry = ACTIVATIONS[config.activation.name]
         if conflict := entry.conflict(**config.activation.parameters):
             yield f"activation={entry.name}: {conflict}"
+    yield from _misfits(config)
     dataset = config.dataset
-    if dataset.train_size is not None and dataset.train_size < config.batch_size:
-        yield (
-            f"batch_size={config.batch_size}: must not exceed "
-            f"dataset.train_size={dataset.train_size}"
-        )
     if dataset.name == "image_folder" and dataset.root is None:
         yield "dataset.root=null: must be given, as in dataset.root=FOLDER"
     elif dataset.name == "image_folder":
@@ -393,4 +390,42 @@ def _contradictions(config: RunConfig) -> Iterable[str]:
             yield (
                 f"dataset.root={dataset.root}: the folder holds no train/ folder; "
                 "it must hold train/<class>/<images>"
+            )
+
+
+def _misfits(config: RunConfig) -> Iterable[str]:
+    """Sizes of splits, batch and warm-up that do not fit the images, where these are known."""
+    dataset = config.dataset
+    known = KNOWN.get(dataset.name)
+    if dataset.name == "fake":
+        known = dataset.images or 1000, dataset.classes or 10
+        if known[0] < 2 * known[1]:
+            yield f"dataset.images={known[0]}: must be at least 2 for each of {known[1]} classes"
+            return
+    images = dataset.train_size
+    if known is not None:
+        available, classes = known
+        try:
+            available -= validation_images(dataset.validation_size, available, classes)
+            if dataset.train_size is not None:
+                check_train_size(dataset.train_size, available, classes)
+            images = images or available
+        except DatasetError as error:
+            yield str(error)
+    if images is None:
+        return
+    if images < config.batch_size:
+        most = (
+            f"dataset.train_size={images}"
+            if dataset.train_size is not None
+            else f"the {images:,} training images of dataset={dataset.name}"
+        )
+        yield f"batch_size={config.batch_size}: must not exceed {most}"
+    elif config.epochs is not None:
+        budget = config.epochs * (images // config.batch_size)
+        warmup = config.schedule.parameters["warmup"]
+        if warmup >= budget:
+            yield (
+                f"schedule.warmup={warmup}: must be less than the budget, the {budget:,} "
+                f"iterations of epochs={config.epochs}"
             )

@@ -1,4 +1,4 @@
-"""The one exception that reaches a user as a message instead of a traceback."""
+"""The exceptions that reach a user as a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -9,3 +9,7 @@ class UserError(Exception):
     The message says what was wrong, what was given, what is allowed and how to go on; the entry
     points print it as it is and exit with code 1.
     """
+
+
+class DatasetError(UserError):
+    """A data set that is missing, damaged or unfit; the message names the file, folder or key."""

@@ -317,7 +317,10 @@ COMBINED: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         ("dataset=image_folder", "dataset.root='/no/Bücher und mehr'"),
         ("dataset.root=/no/Bücher und mehr: there is no such folder",),
     ),
-    (("dataset=fake", "dataset.size=8"), ("dataset.size=8: must be an integer greater than or equal to 16",)),
+    (
+        ("dataset=fake", "dataset.size=8"),
+        ("dataset.size=8: must be an integer greater than or equal to 16",),
+    ),
     (("activation=custom",), ("activation.path: must be given",)),
     (("activation=custom", "lr=0.1"), ("activation.path: must be given",)),
     (("activation=relu,custom",), ("activation.path: must be given",)),
@@ -364,6 +367,20 @@ COMBINED: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         ("schedule.warmup=150: must be less than the budget, iterations=100",),
     ),
     (("dataset.train_size=20",), ("batch_size=128: must not exceed dataset.train_size=20",)),
+    (
+        ("device=cuda", "lr=0", "batch_size=100000"),
+        ("lr=0: must be", "batch_size=100000: must not exceed the 1,297 training images"),
+    ),
+    (("dataset=mnist,digits", "batch_size=5000"), ("batch_size=5000: must not exceed the 1,297",)),
+    (
+        ("schedule.warmup=300", "epochs=2", "dataset.train_size=300"),
+        ("schedule.warmup=300: must be less than the budget, the 4 iterations of epochs=2",),
+    ),
+    (("dataset=fake", "dataset.images=5"), ("dataset.images=5: must be at least 2 for each of",)),
+    (
+        ("activation=custom", "activation.path=torch.nn:Nope"),
+        ("activation.path=torch.nn:Nope: torch.nn has no class 'Nope'",),
+    ),
     (
         ("dataset.train_size=20,200", "batch_size=16,64"),
         ("batch_size=64: must not exceed dataset.train_size=20",),
@@ -414,6 +431,40 @@ def test_mistakes_are_reported_together_and_nothing_else(
         assert any(problem.startswith(begin) for problem in answer.problems), answer.text
     count = "1 mistake" if len(begins) == 1 else f"{len(begins)} mistakes"
     assert f"{count} in the configuration:" in answer.text
+
+
+# the files of an image folder, then what its only line of mistake must hold
+FOLDERS: list[tuple[tuple[str, ...], str]] = [
+    (("train/",), "train: no class folder in it"),
+    (("train/cat/1.png",), "train: only one class, 'cat'; at least two are needed"),
+    (("train/cat/1.png", "train/dog/"), "train/dog: no image in this class folder"),
+    (("train/cat/1.png", "train/dog/1.txt"), "train/dog: no image in this class folder"),
+    (
+        ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png"),
+        "test/dog: missing class folder; train has 'dog' that test lacks",
+    ),
+    (
+        ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/"),
+        "test/dog: no image in this class folder",
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "says"), FOLDERS, ids=[says for _, says in FOLDERS])
+def test_an_image_folder_is_looked_into(
+    command: Command, tmp_path: Path, files: tuple[str, ...], says: str
+) -> None:
+    """Before torch is loaded, and together with other mistakes."""
+    for file in files:
+        path = tmp_path / file
+        (path if file.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not file.endswith("/"):
+            path.touch()
+    answer = command("dataset=image_folder", f"dataset.root={tmp_path}", "lr=-1")
+    answer.is_refusal()
+    folder, lr = sorted(answer.problems)
+    assert folder.startswith(f"{tmp_path}/{says}")
+    assert lr.startswith("lr=-1: must be")
 
 
 PRESETS = {
@@ -569,8 +620,10 @@ def test_the_examples_of_help_are_accepted(command: Command) -> None:
     for line in examples.splitlines():
         if line.startswith("lenet-bench "):
             folder = command.folder / f"example-{hash(line)}"
-            (folder / "photos" / "train").mkdir(parents=True)
-            (folder / "mine.py").write_text("", encoding="utf-8")
+            for name in ("cat", "dog"):
+                (folder / "photos" / "train" / name).mkdir(parents=True)
+                (folder / "photos" / "train" / name / "1.png").touch()
+            (folder / "mine.py").write_text("class Wave: pass", encoding="utf-8")
             # Many runs take their time to be composed; one seed shows as much.
             arguments = [item.replace("range(5)", "1") for item in shlex.split(line)[1:]]
             answer = command.within(folder, *arguments)
