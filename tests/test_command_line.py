@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+import lenet_bench
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.config import ConfigError
 from lenet_bench.initialization import SCHEMES
@@ -699,6 +700,35 @@ def test_an_answer_takes_less_than_two_seconds(arguments: tuple[str, ...], tmp_p
         seconds.append(time.perf_counter() - start)
         assert done.returncode == (0 if arguments == ("--help",) else 1)
     assert statistics.median(seconds) < 2
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--hydra-help", "-sc install=zsh"])
+def test_a_reader_may_leave(arguments: str, tmp_path: Path) -> None:
+    """As `head` does: no traceback, and the exit code of a broken pipe."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "lenet_bench", *arguments.split()],
+            cwd=tmp_path, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path) -> None:
+    """What comes first is imported by a file that presses it."""
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    done = real("--help", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_version_is_lenet_benchs(tmp_path: Path) -> None:
+    """Hydra's besides, as it reads the command line."""
+    done = real("--version", folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"lenet-bench {lenet_bench.__version__} (Hydra 1.")
+    assert done.stderr == ""
 
 
 def test_a_mistake_goes_to_standard_error(tmp_path: Path) -> None:
