@@ -7,6 +7,7 @@ the result alone.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +20,32 @@ if TYPE_CHECKING:
     from lenet_bench.training import Outcome
 
 BETWEEN_LINES = 10.0  # seconds
+BETWEEN_TICKS = 2.0  # seconds
 BEFORE_ESTIMATE = 3.0  # seconds of training without which an estimate would be a guess
+
+
+class Ticker:
+    """Tells every few seconds how many steps of something are done, once it takes that long.
+
+    Args:
+        text: What to say; `{:,}` stands for the number of steps.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.restart(text)
+
+    def restart(self, text: str) -> None:
+        """Count something else from here on."""
+        self._text = text
+        self._done = 0
+        self._next_line = time.monotonic() + BETWEEN_TICKS
+
+    def advance(self) -> None:
+        """A step is done."""
+        self._done += 1
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + BETWEEN_TICKS
+            print(self._text.format(self._done), file=sys.stderr)
 
 
 class Progress:

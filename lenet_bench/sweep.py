@@ -131,12 +131,14 @@ def _make_new(wanted: Path) -> Path:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A composed configuration without its `hydra` node, as plain containers."""
-    content = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(content, dict)
-    content.pop("hydra", None)
-    resolved = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    content: Any = {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        for key, value in config.items_ex(resolve=False)
+        if key != "hydra"
+    }
+    if "${" in str(content):  # resolving takes much longer
+        content = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+    return {str(key): value for key, value in content.items()}
 
 
 # --- names ----------------------------------------------------------------------------------------
