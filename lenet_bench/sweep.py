@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lenet_bench import planner
 from lenet_bench.config import ConfigError, RunConfig, parse
 from lenet_bench.errors import UserError
+from lenet_bench.planner import SweepPlan
 from lenet_bench.records import mark_failed, read_status
 
 IN_EVERY_NAME = ("activation", "init", "lr", "seed")
@@ -89,7 +91,7 @@ class SweepDirectory(Callback):
         A directory that the user names may exist: runs that it holds are not trained again.
         """
         wanted = Path(str(config.hydra.sweep.dir))
-        if any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra):
+        if directory_is_given(config):
             _state.new = not wanted.exists()
             found = _made(wanted)
         else:
@@ -101,6 +103,11 @@ class SweepDirectory(Callback):
             config.hydra.sweep.dir = str(found)
         _state.directory = found
         print(f"{found}: composing the runs", file=sys.stderr)
+
+
+def directory_is_given(config: DictConfig) -> bool:
+    """Whether the user named the sweep directory."""
+    return any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra)
 
 
 def _made(directory: Path) -> Path:
@@ -201,23 +208,44 @@ def task(config: DictConfig) -> float | None:
 @contextlib.contextmanager
 def collecting(job_overrides: Sequence[Sequence[str]]) -> Iterator[list[tuple[DictConfig, Path]]]:
     """Let jobs only say what they want to train, so that it can be trained together."""
+    _state.collected = []
+    try:
+        with naming(job_overrides):
+            yield _state.collected
+    finally:
+        _state.collected = None
+
+
+@contextlib.contextmanager
+def naming(job_overrides: Sequence[Sequence[str]] | None) -> Iterator[None]:
+    """Let the names of runs tell only what varies between these jobs, if they are known."""
+    if job_overrides is None:
+        yield
+        return
     values: dict[str, set[str]] = {}
     for overrides in job_overrides:
         for item in overrides:
             key, _, value = item.lstrip("+~").partition("=")
             values.setdefault(key, set()).add(value)
     _state.varying = tuple(key for key, seen in values.items() if len(seen) > 1)
-    _state.collected = []
     try:
-        yield _state.collected
+        yield
     finally:
-        _state.varying = _state.collected = None
+        _state.varying = None
 
 
 def train(
-    jobs: Sequence[tuple[DictConfig, Path]], options: EngineOptions
+    jobs: Sequence[tuple[DictConfig, Path]],
+    options: EngineOptions,
+    plan_file: Path | None = None,
 ) -> Mapping[Path, float | None]:
     """Train jobs in stacks, and tell the user how it goes.
+
+    Args:
+        jobs: All runs of the sweep with their directories, those that are finished included: the
+            plan does not depend on what is.
+        options: How to train.
+        plan_file: Where to keep the plan.
 
     Returns:
         The last validation loss of each run directory, None where there is none.
@@ -227,20 +255,21 @@ def train(
         UserError: The data cannot be loaded or the device cannot be used.
     """
     configs = _parse_all(jobs)
-    todo = {
-        directory: config
-        for directory, config in configs.items()
-        if not (options.skip_finished and read_status(directory).get("status") == "finished")
-    }
+    finished = {item for item in configs if options.skip_finished and is_finished(item)}
     from lenet_bench.progress import Progress
 
-    progress = Progress(len(configs), len(configs) - len(todo))
-    if todo:
-        _train(todo, options, progress)
+    progress = Progress(len(configs), len(finished))
+    if len(finished) < len(configs):
+        _train(configs, finished, options, plan_file, progress)
     return {
         directory: read_status(directory).get("metrics", {}).get("validation_loss")
         for directory in configs
     }
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run directory holds a run that was trained to its end."""
+    return read_status(directory).get("status") == "finished"
 
 
 def _parse_all(jobs: Sequence[tuple[DictConfig, Path]]) -> dict[Path, RunConfig]:
@@ -256,35 +285,66 @@ def _parse_all(jobs: Sequence[tuple[DictConfig, Path]]) -> dict[Path, RunConfig]
     return configs
 
 
-def _train(todo: Mapping[Path, RunConfig], options: EngineOptions, progress: Any) -> None:
+def arrange(configs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan:
+    """The plan of a sweep on this machine.
+
+    Raises:
+        UserError: A device is not there.
+    """
+    from lenet_bench import build
+    from lenet_bench.engines import local
+
+    devices = {
+        build.device(name, precision)
+        for name, precision in {(each.device, each.precision) for each in configs.values()}
+    }
+    cpu = {device.type for device in devices} == {"cpu"}
+    workers = options.workers or (local.available_cores() if cpu else 1)  # a GPU serves one
+    return planner.arrange(
+        configs,
+        workers=workers,
+        stack_size=options.stack_size,
+        gpu_memory=None if cpu else build.gpu_memory(devices) // workers,
+    )
+
+
+def _train(
+    configs: Mapping[Path, RunConfig],
+    finished: Collection[Path],
+    options: EngineOptions,
+    plan_file: Path | None,
+    progress: Any,
+) -> None:
     from lenet_bench import build, datasets
     from lenet_bench.engines import local
-    from lenet_bench.planner import plan
     from lenet_bench.training import Run
 
-    directories, configs = list(todo), list(todo.values())
-    build.check_on_this_machine(configs)
-    devices = {build.device(config.device, config.precision).type for config in configs}
-    cores = 1 if devices != {"cpu"} else local.available_cores()  # a GPU serves one at a time
-    workers = options.workers or cores
-    stacks = plan(configs, workers=workers, stack_size=options.stack_size)
-    workers = min(workers, len(stacks))
+    build.check_on_this_machine(
+        [config for directory, config in configs.items() if directory not in finished]
+    )
+    plan = arrange(configs, options)
+    if plan_file is not None:
+        plan.write(plan_file)
 
     loaded: dict[str, datasets.Dataset] = {}
     jobs = []
-    for index, members in enumerate(stacks):
-        settings = configs[members[0]].dataset
+    for stack in plan.stacks:
+        left = [path for path in stack.runs if path not in finished]
+        if not left:
+            continue
+        settings = configs[left[0]].dataset
         key = settings.model_dump_json()
         if key not in loaded:
             loaded[key] = datasets.load(**settings.model_dump(exclude_none=True))
-        runs = tuple(Run(configs[member], directories[member]) for member in members)
-        jobs.append(local.StackJob(index, runs, key))
+        runs = tuple(Run(configs[directory], directory) for directory in left)
+        jobs.append(local.StackJob(stack.index, runs, key))
+    workers = min(plan.workers, len(jobs))
     total = 0
     for job in jobs:
         for run in job.runs:
             total += build.budget(run.config, len(loaded[job.dataset].train))
     stop = local.StopRequest()
-    with progress.training(total, len(stacks), workers):
+    with progress.training(total, len(jobs), workers):
         local.train(
             jobs,
             loaded,

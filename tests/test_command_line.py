@@ -33,7 +33,7 @@ def answer(arguments, folder, environment):
     os.chdir(folder)
     os.environ.update(environment)
     sys.argv = ["lenet-bench", *arguments]
-    def runs(jobs, options):  # instead of training
+    def runs(jobs, *_):  # instead of training
         print("RUNS", *(directory.name for _, directory in jobs))
         return {directory: None for _, directory in jobs}
     sweep.train = runs

@@ -289,3 +289,39 @@ def test_a_failure_in_mode_run_is_exit_code_one(
     """No sweep report would tell."""
     assert lenet(*TINY, "batch_size=140", "hydra.mode=RUN").code == 1
     assert "batch_size=140" in capsys.readouterr().err
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_plan_is_kept_and_does_not_depend_on_what_is_finished(lenet: Lenet) -> None:
+    """A run that is trained later belongs to the stack that it belonged to from the start."""
+    command = (
+        *TINY, "activation=gelu,relu", "seed=0,1,2", "hydra.sweep.dir=runs/mine",
+        "hydra.launcher.workers=1", "hydra.launcher.stack_size=3",
+    )  # fmt: skip
+    done = lenet(*command)
+    file = done.folder / "runs" / "mine" / "plan.json"
+    text = file.read_text()
+    plan = json.loads(text)
+    assert sorted(run for stack in plan["stacks"] for run in stack["runs"]) == sorted(done.runs)
+    for stack in plan["stacks"]:
+        found = [read_status(done.runs[run])["stack"] for run in stack["runs"]]
+        assert [each["index"] for each in found] == [stack["stack"]] * 3
+        assert [each["position"] for each in found] == [0, 1, 2]
+    late = plan["stacks"][1]["runs"][2]
+    (done.runs[late] / "status.json").unlink()
+    lenet(*command)
+    assert file.read_text() == text
+    assert read_status(done.runs[late])["stack"]["index"] == 1
+    assert read_status(done.runs[late])["stack"]["size"] == 1
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_sweep_in_batches_has_a_plan_for_each(lenet: Lenet) -> None:
+    """Hydra launches them one after another."""
+    done = lenet(*TINY, "seed=0,1,2", "hydra.sweeper.max_batch_size=2")
+    (only,) = done.sweeps
+    stacks = [json.loads(path.read_text())["stacks"] for path in sorted(only.glob("plan*.json"))]
+    assert [sum(len(stack["runs"]) for stack in each) for each in stacks] == [1, 2]

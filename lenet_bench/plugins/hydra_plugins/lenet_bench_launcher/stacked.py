@@ -93,6 +93,7 @@ class StackedLauncher(Launcher):
         from lenet_bench import sweep
         from lenet_bench.errors import UserError
         from lenet_bench.jobs import JobRunner
+        from lenet_bench.planner import PLAN_FILE
 
         setup_globals()
         sweep.register_resolvers()
@@ -100,7 +101,8 @@ class StackedLauncher(Launcher):
         assert self.hydra_context is not None
         assert self.task_function is not None
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        folder = Path(str(self.config.hydra.sweep.dir))
+        folder.mkdir(parents=True, exist_ok=True)
         self.ticker.restart(PREPARED.format(len(job_overrides)))
         runner = JobRunner(self.hydra_context, self.task_function)
         with sweep.collecting(job_overrides) as collected:
@@ -114,8 +116,10 @@ class StackedLauncher(Launcher):
         self.ticker.restart(CHECKED)  # the next batch
         if not jobs:
             return returns
+        # A sweep that is launched batch by batch has a plan for each.
+        plan_file = f"plan-{initial_job_idx}.json" if initial_job_idx else PLAN_FILE
         try:
-            results = sweep.train(jobs, sweep.engine_options(vars(self)))
+            results = sweep.train(jobs, sweep.engine_options(vars(self)), folder / plan_file)
         except UserError as error:
             print(f"lenet-bench: {error}", file=sys.stderr)
             raise SystemExit(1) from None
