@@ -218,6 +218,8 @@ class RunConfig(Section):
     precision: Literal["float32", "float64", "bfloat16"]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     report: ReportConfig
+    # Says what the command does, nothing about the run; so it is in no dump and no fingerprint.
+    plan: Annotated[bool, Field(exclude=True)] = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as plain values: the models of the choices are made at import."""
@@ -276,6 +278,8 @@ def _describe(error: Any) -> str:
         message = f"must be set key by key, as in {key}.KEY=VALUE"
     if error["type"] in ("too_short", "too_long"):
         message = message.replace("List should", "must").split(" after")[0]
+    if error["type"] == "bool_type":
+        message = "must be true or false"
     if error["type"] == "string_pattern_mismatch" and key == "device":
         message = "must be auto, cpu, mps, cuda or cuda:K"
     return f"{key}={_as_typed(value)}: {message}"

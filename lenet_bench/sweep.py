@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -24,6 +24,9 @@ from lenet_bench.config import ConfigError, RunConfig, parse
 from lenet_bench.errors import UserError
 from lenet_bench.planner import SweepPlan
 from lenet_bench.records import mark_failed, read_status
+
+if TYPE_CHECKING:
+    import torch
 
 IN_EVERY_NAME = ("activation", "init", "lr", "seed")
 
@@ -83,7 +86,15 @@ def is_new() -> bool:
 
 
 class SweepDirectory(Callback):
-    """Hydra callback: makes the sweep directory, so that no two sweeps ever share one."""
+    """Hydra callback: makes the sweep directory, so that no two sweeps ever share one.
+
+    With `plan=true` it makes none: it shows the plan and ends the command.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Show the plan of a single run, if that is what is asked for."""
+        if config.get("plan"):
+            _preview([config], Path(str(config.hydra.run.dir)).parent, config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Create the directory, under another name where another sweep took it first.
@@ -91,6 +102,8 @@ class SweepDirectory(Callback):
         A directory that the user names may exist: runs that it holds are not trained again.
         """
         wanted = Path(str(config.hydra.sweep.dir))
+        if config.get("plan"):
+            _preview(None, wanted, config)
         if directory_is_given(config):
             _state.new = not wanted.exists()
             found = _made(wanted)
@@ -108,6 +121,18 @@ class SweepDirectory(Callback):
 def directory_is_given(config: DictConfig) -> bool:
     """Whether the user named the sweep directory."""
     return any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra)
+
+
+def _preview(jobs: Sequence[DictConfig] | None, directory: Path, config: DictConfig) -> NoReturn:
+    """Show the plan of jobs, None for those that a sweep's configuration asks for, and end."""
+    from lenet_bench.preview import compose_jobs, show
+
+    try:
+        show(compose_jobs(config) if jobs is None else jobs, directory, config)
+    except UserError as error:
+        print(f"lenet-bench: {error}", file=sys.stderr)
+        raise SystemExit(1) from None  # Hydra turns other exceptions of callbacks into warnings
+    raise SystemExit(0)
 
 
 def _made(directory: Path) -> Path:
@@ -159,7 +184,7 @@ def run_name(_root_: DictConfig) -> str:
     names = [config.activation.name, config.init.name, f"lr{config.lr:g}", f"seed{config.seed}"]
     for key, value in chosen.items():
         varies = _state.varying is None or key in _state.varying
-        if varies and key not in (*IN_EVERY_NAME, "experiment"):
+        if varies and key not in (*IN_EVERY_NAME, "experiment", "plan"):
             # Groups name themselves by their choice, other keys need their own name.
             group = value if value.isidentifier() and "." not in key else None
             names.insert(-2, group or f"{key.rsplit('.', 1)[-1]}{value}")
@@ -187,6 +212,8 @@ def task(config: DictConfig) -> float | None:
     Returns:
         The last validation loss in nats, for sweepers that optimise; None while collecting.
     """
+    if config.get("plan"):
+        return None  # asked for where no callback of ours could show it
     directory = Path(HydraConfig.get().runtime.output_dir)
     if _state.collected is not None:
         _state.collected.append((config, directory))
@@ -294,11 +321,8 @@ def arrange(configs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepP
     from lenet_bench import build
     from lenet_bench.engines import local
 
-    devices = {
-        build.device(name, precision)
-        for name, precision in {(each.device, each.precision) for each in configs.values()}
-    }
-    cpu = {device.type for device in devices} == {"cpu"}
+    devices = _devices(configs.values())
+    cpu = trains_on_cpu(configs.values())
     workers = options.workers or (local.available_cores() if cpu else 1)  # a GPU serves one
     return planner.arrange(
         configs,
@@ -306,6 +330,22 @@ def arrange(configs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepP
         stack_size=options.stack_size,
         gpu_memory=None if cpu else build.gpu_memory(devices) // workers,
     )
+
+
+def _devices(configs: Iterable[RunConfig]) -> set[torch.device]:
+    from lenet_bench import build
+
+    wanted = {(config.device, config.precision) for config in configs}
+    return {build.device(name, precision) for name, precision in wanted}
+
+
+def trains_on_cpu(configs: Iterable[RunConfig]) -> bool:
+    """Whether none of these runs needs a GPU.
+
+    Raises:
+        UserError: A device is not there.
+    """
+    return {device.type for device in _devices(configs)} == {"cpu"}
 
 
 def _train(
