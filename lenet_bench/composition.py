@@ -9,7 +9,6 @@ than that is left to Hydra.
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+
+from lenet_bench.duplicates import duplicate
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class SweepLoader(ConfigLoaderImpl):
             family = known.families[groups]
             if any(_meets(item.key_or_group, family.interpolated) for item in others):
                 return None
-            config = copy.deepcopy(family.template)
+            config = duplicate(family.template)
             self._apply_overrides_to_config(others, config)
         except (HydraException, OmegaConfBaseException, ValueError):
             return None  # Hydra raises it again, with what belongs to it

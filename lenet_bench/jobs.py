@@ -9,7 +9,6 @@ sweep; here it is copied as often as somebody could change the copy, and text is
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,8 +28,10 @@ from hydra.core.utils import (
     run_job,
 )
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf._utils import get_omega_conf_dumper
+
+from lenet_bench.duplicates import duplicate
 
 LIKE_HYDRA = "1.3."  # the versions whose `run_job` this file does the same as
 
@@ -66,15 +67,14 @@ class JobRunner:
                 job_subdir_key="hydra.sweep.subdir",
             )
         with _hydra_config_restored():
-            HydraConfig.instance().set_config(config)
+            shown: Any = _set_config(config)
             output = _output_directory(config)
-            shown: Any = HydraConfig.instance().cfg
             for each in (config, shown):
                 with read_write(each.hydra.runtime), open_dict(each.hydra.runtime):
                     each.hydra.runtime.output_dir = os.path.abspath(output)  # noqa: PTH100
-            hydra_config: Any = copy.deepcopy(shown)
+            hydra_config: Any = duplicate(shown)
             overrides: Any = OmegaConf.to_container(config.hydra.overrides.task)
-            result = JobReturn(overrides, _without_hydra(config), hydra_config)
+            result = JobReturn(overrides, duplicate(config, without="hydra"), hydra_config)
             Path(output).mkdir(parents=True, exist_ok=True)
             change = hydra_config.hydra.job.chdir
             with contextlib.chdir(output) if change else contextlib.nullcontext():
@@ -132,6 +132,19 @@ class JobRunner:
         return "".join(texts)
 
 
+def _set_config(config: DictConfig) -> DictConfig:
+    """What `HydraConfig.set_config` does: show a copy of Hydra's node, which can refer to the rest.
+
+    Returns:
+        The copy, below a root of its own.
+    """
+    OmegaConf.set_readonly(config.hydra, True)
+    shown = OmegaConf.create({})
+    shown.__dict__["_content"]["hydra"] = duplicate(config.hydra)  # its parent is `config`
+    HydraConfig.instance().cfg = shown  # type: ignore[assignment]
+    return shown
+
+
 def _known(config: DictConfig) -> bool:
     """Whether this Hydra, with this `version_base`, does what is done here."""
     told = config.hydra.job.chdir is not None or version.base_at_least("1.2")
@@ -152,14 +165,6 @@ def _dump(content: Any) -> str:
         Dumper=get_omega_conf_dumper(),
     )
     return text
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    """A copy of what is the user's; Hydra copies its own node as well, and then removes it."""
-    result = copy.deepcopy(config, {id(config.hydra): AnyNode(None)})
-    with read_write(result), open_dict(result):
-        del result["hydra"]
-    return result
 
 
 def _output_directory(config: DictConfig) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hydra
+import omegaconf
 import pytest
 from hydra import version
 from hydra._internal.callbacks import Callbacks
@@ -23,10 +25,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import HydraContext, RunMode
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from lenet_bench import command_line, sweep
 from lenet_bench.composition import SweepLoader
+from lenet_bench.duplicates import duplicate
 from lenet_bench.jobs import JobRunner
 
 # What a command line may give to a job, mistakes included.
@@ -157,6 +160,7 @@ def anatomy(node: Any) -> Any:
         assert all(child._get_parent() is node for child in content.values())
         content = {key: anatomy(child) for key, child in content.items()}
     elif isinstance(content, list):
+        assert all(child._get_parent() is node for child in content)
         content = [anatomy(child) for child in content]
     return type(node), str(sorted(about.items(), key=str)), type(content), content
 
@@ -249,6 +253,79 @@ def test_the_working_directory_and_the_environment_are_those_of_the_moment(
     assert config is not None
     assert config.hydra.runtime.cwd == str(tmp_path)
     assert config.hydra.job.env_set.COPIED == "changed"
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Kinds:
+    """A value of every kind of node."""
+
+    text: str = "a"
+    path: Path = Path("a")
+    raw: bytes = b"a"
+    mode: RunMode = RunMode.RUN
+    either: int | str = 3
+    maybe: float | None = None
+    numbers: list[int] = field(default_factory=lambda: [1, 2])
+    nested: dict[str, Typed] = field(default_factory=lambda: {"a": Typed()})
+    referring: str = "${text}"
+    absent: int = MISSING
+    none: Typed | None = None
+
+
+def test_a_copy_is_as_deepcopy_makes_it(lenet: Loaders, other: Loaders) -> None:
+    """Every kind of node, with flags and what resolvers remembered."""
+    kinds = OmegaConf.create(
+        {"kinds": Kinds(), "node": "${kinds.nested}", "list": ["${node}", [1]]}
+    )
+    OmegaConf.set_readonly(kinds.kinds.nested, True)
+    OmegaConf.set_struct(kinds, True)
+    kinds._metadata.resolver_cache["now"]["x"] = [1]
+    for config in (kinds, kinds.kinds, lenet.master, lenet.master.hydra, other.master):
+        made, expected = duplicate(config), deepcopy(config)
+        assert made == expected
+        assert anatomy(made) == anatomy(expected)
+        assert made._get_parent() is config._get_parent()
+        assert OmegaConf.get_cache(made) == OmegaConf.get_cache(expected)
+    part = deepcopy(kinds)
+    with open_dict(part):
+        del part["list"]
+    assert anatomy(duplicate(kinds, without="list")) == anatomy(part)
+
+
+def test_a_copy_shares_nothing_that_changes() -> None:
+    """Neither values nor flags nor what resolvers remembered."""
+    config = OmegaConf.create({"kinds": Kinds(), "list": [{"a": 1}, [2]], "extra": {"b": {}}})
+    config._metadata.resolver_cache["now"]["x"] = [1]
+    before = anatomy(config)
+    made = duplicate(config)
+    made.list[0].a = made.list[1][0] = made.kinds.numbers[0] = 9
+    made.kinds.nested.a.number = 9
+    made.kinds.either = "nine"
+    made.extra.b.c = 9
+    made.list.append(9)
+    del made.extra
+    for node in (made, made.kinds, made.list, made.kinds._get_node("text")):
+        OmegaConf.set_readonly(node, True)
+    made._metadata.resolver_cache["now"]["x"].append(9)
+    assert anatomy(config) == before
+    assert config._metadata.resolver_cache["now"]["x"] == [1]
+    made = duplicate(config)
+    OmegaConf.set_readonly(config, True)
+    assert not OmegaConf.is_readonly(made.kinds.nested.a)  # nothing of the flags is remembered
+
+
+def test_nodes_of_another_version_are_copied_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is inside them is not known."""
+    config = OmegaConf.create({"a": [1], "b": {"c": 2}})
+    monkeypatch.setattr(omegaconf, "__version__", "2.4.0")
+    made = duplicate(config)
+    assert anatomy(made) == anatomy(config)
+    made.a.append(9)
+    assert config.a == [1]
+    assert duplicate(config, without="a") == {"b": {"c": 2}}
 
 
 # --- running --------------------------------------------------------------------------------------
