@@ -31,6 +31,8 @@ from lenet_bench.stack import RunActivation
 # One stream per use of randomness, so that none shifts another.
 INITIAL_WEIGHTS, BATCH_ORDER, NOISE = range(3)
 
+GPU_SHARE = 0.8  # of its memory; the rest is for the libraries, the data and fragments
+
 # Parameters stay in float32 under bfloat16, as mixed precision keeps them.
 PARAMETER_TYPES = {
     "float32": torch.float32,
@@ -80,6 +82,17 @@ def device(name: str, precision: str) -> torch.device:
         if precision == "float64":
             raise UserError(f"device={name}: MPS has no float64; use device=cpu")
     return found
+
+
+def gpu_memory(devices: Iterable[torch.device]) -> int:
+    """Bytes that a stack may take on the smallest of some GPUs: most of what it has."""
+    found = []
+    for each in devices:
+        if each.type == "cuda":
+            found.append(torch.cuda.get_device_properties(each).total_memory)
+        elif each.type == "mps":
+            found.append(torch.mps.recommended_max_memory())
+    return int(GPU_SHARE * min(found))
 
 
 def plain_model(config: RunConfig, shape: ImageShape) -> LeNet:

@@ -237,6 +237,8 @@ class _Checker:
             use = text.partition("=")[2] if good and "=" in text else "CHOICE"
             allowed = "" if good else f"; allowed: {', '.join(choices)}"
             problems.append(f"{text}{origin}: use {group}={use}{allowed}")
+        elif key == "plan" and (override.is_sweep_override() or origin):
+            problems.append(f"{text}{origin}: must be true or false, and cannot be swept")
         elif not values:
             problems.append(f"{text}{origin}: holds no values; list them, as in {key}=A,B")
         elif len(values) > MOST_VALUES:

@@ -24,7 +24,7 @@ from lenet_bench.initialization import SCHEMES
 from lenet_bench.optimizers import OPTIMIZERS
 from lenet_bench.parameters import Parameter
 from lenet_bench.schedules import SCHEDULES
-from lenet_bench.split_sizes import KNOWN, check_train_size, validation_images
+from lenet_bench.split_sizes import KNOWN, Facts, check_train_size, validation_images
 
 MISSING = "???"  # OmegaConf's mark for a value that the user has to give
 
@@ -220,6 +220,8 @@ class RunConfig(Section):
     precision: Literal["float32", "float64", "bfloat16"]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     report: ReportConfig
+    # Says what the command does, nothing about the run; so it is in no dump and no fingerprint.
+    plan: Annotated[bool, Field(exclude=True)] = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as plain values: the models of the choices are made at import."""
@@ -290,6 +292,8 @@ def _describe(error: Any, composed: Mapping[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if kind == "model_type":
         message = f"must be set key by key, as in {key}.KEY=VALUE"
+    elif kind == "bool_type":
+        message = "must be true or false"
     elif kind in ("too_short", "too_long"):
         message = message.replace("List should", "must").split(" after")[0]
     elif "pattern" in schema:
@@ -397,14 +401,16 @@ def _misfits(config: RunConfig) -> Iterable[str]:
     """Sizes of splits, batch and warm-up that do not fit the images, where these are known."""
     dataset = config.dataset
     known = KNOWN.get(dataset.name)
+    images: int | None
     if dataset.name == "fake":
-        known = dataset.images or 1000, dataset.classes or 10
-        if known[0] < 2 * known[1]:
-            yield f"dataset.images={known[0]}: must be at least 2 for each of {known[1]} classes"
+        images, classes = dataset.images or 1000, dataset.classes or 10
+        known = Facts(images, images // 5, classes, dataset.channels or 3)
+        if images < 2 * classes:
+            yield f"dataset.images={images}: must be at least 2 for each of {classes} classes"
             return
     images = dataset.train_size
     if known is not None:
-        available, classes = known
+        available, classes = known.train, known.classes
         try:
             available -= validation_images(dataset.validation_size, available, classes)
             if dataset.train_size is not None:

@@ -1,35 +1,149 @@
-"""Runs to stacks: which runs are trained together, a pure function.
+"""Runs to stacks: which runs are trained together; `plan` is a pure function.
 
-In: configurations, and how many workers there are. Out: stacks of indices, longest first. Every
-run is in exactly one stack; a stack's runs agree in all that the batched program shares.
+In: the runs of a sweep, whether finished or not, what each will cost, how many workers there are.
+Out: stacks of indices, longest first. Every run is in exactly one stack; a stack's runs agree in
+all that the batched program shares. `arrange` asks the machine for the rest and gives the plan that
+a sweep keeps: the same for the same sweep, whatever was trained already.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.config import RunConfig
+from lenet_bench.estimates import Estimate, Images, estimate, images, worker_memory
 
 # Runs of a stack may differ in these; in everything else they agree.
 PER_RUN = frozenset(
     {"activation", "init", "optimizer", "lr", "weight_decay", "schedule", "seed", "report"}
 )
 LARGEST_STACK = 16  # on a CPU, more runs only push each other out of the cache
+LARGEST_STACK_ON_GPU = 256  # a GPU is the faster the more it gets at once; memory is the bound
+OVERHEAD = 1.0  # what an iteration costs besides its runs, in runs: launching, the shared batch
+
+PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class PlannedStack:
+    """Runs to train together, and what that costs.
+
+    Attributes:
+        index: Its number in the sweep; the longest stack is the first.
+        runs: The directories of its runs, in their order.
+        iterations: Updates of each of them.
+        operations: Floating-point operations of all of them, what the stack itself costs included.
+        bytes: Memory that it takes in its worker.
+    """
+
+    index: int
+    runs: tuple[Path, ...]
+    iterations: int
+    operations: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The stacks of a sweep, as `plan.json` tells them."""
+
+    workers: int
+    stacks: tuple[PlannedStack, ...]
+
+    def write(self, file: Path) -> None:
+        """Write the plan, runs as paths from there; the same plan gives the same bytes."""
+        stacks = [
+            {
+                "stack": stack.index,
+                "iterations": stack.iterations,
+                "estimated_operations": round(stack.operations),
+                "estimated_bytes": stack.bytes,
+                "runs": [os.path.relpath(run, file.parent) for run in stack.runs],
+            }
+            for stack in self.stacks
+        ]
+        partial = file.with_suffix(".partial")
+        content = {"workers": self.workers, "stacks": stacks}
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.replace(file)
+
+
+def arrange(
+    runs: Mapping[Path, RunConfig],
+    *,
+    workers: int,
+    stack_size: int | None = None,
+    gpu_memory: int | None = None,
+) -> SweepPlan:
+    """Plan a sweep for this machine.
+
+    Args:
+        runs: All its runs, by their directories.
+        workers: How many stacks are trained at the same time.
+        stack_size: The most runs in a stack; None chooses.
+        gpu_memory: Bytes of the GPU that trains them; None where processors do.
+    """
+    configs = list(runs.values())
+    data: dict[str, Images] = {}
+    estimates = []
+    for config in configs:
+        key = config.dataset.model_dump_json()
+        if key not in data:
+            data[key] = images(config.dataset)
+        estimates.append(estimate(config, data[key]))
+    memory = worker_memory(workers, list(data.values())) if gpu_memory is None else gpu_memory
+    stacks = plan(
+        configs,
+        workers=workers,
+        stack_size=stack_size,
+        estimates=estimates,
+        memory=memory,
+        largest=LARGEST_STACK if gpu_memory is None else LARGEST_STACK_ON_GPU,
+    )
+    directories = list(runs)
+    return SweepPlan(
+        workers,
+        tuple(
+            PlannedStack(
+                index,
+                tuple(directories[member] for member in members),
+                max(estimates[member].iterations for member in members),
+                _length(members, estimates),
+                sum(estimates[member].bytes for member in members),
+            )
+            for index, members in enumerate(stacks)
+        ),
+    )
 
 
 def compatibility(config: RunConfig) -> str:
     """What runs must have in common to be trained as one stack."""
     shared = config.model_dump(mode="json", exclude=set(PER_RUN))
+    name = config.activation.name
     # A user's own module may raise; then it takes no other run with it.
-    own = config.activation.parameters.get("path") if config.activation.name == "custom" else None
-    return json.dumps([shared, own], sort_keys=True)
+    own = config.activation.parameters.get("path") if name == "custom" else None
+    # Its noise needs every input before pooling, which would slow its neighbours down.
+    noisy = name == "rrelu"
+    return json.dumps([shared, own, noisy], sort_keys=True)
 
 
 def plan(
-    configs: Sequence[RunConfig], *, workers: int, stack_size: int | None = None
+    configs: Sequence[RunConfig],
+    *,
+    workers: int,
+    stack_size: int | None = None,
+    estimates: Sequence[Estimate] | None = None,
+    memory: int | None = None,
+    largest: int = LARGEST_STACK,
 ) -> list[list[int]]:
     """Pack runs into stacks.
 
@@ -37,38 +151,52 @@ def plan(
         configs: The runs of a sweep.
         workers: How many stacks are trained at the same time.
         stack_size: The most runs in a stack; None chooses.
+        estimates: What each run costs; without, each costs its budget and no memory.
+        memory: Bytes that a stack may take; None for no bound. A run that takes more than that is
+            a stack of its own.
+        largest: The most runs in a stack where `stack_size` is None, what suits the device.
 
     Returns:
-        The stacks as lists of indices into `configs`, longest first. A stack holds as few seeds as
-        its size allows, since runs of one seed share their batches; within it, runs of one
-        activation are neighbours, since they are computed together.
+        The stacks as lists of indices into `configs`, longest first. There are as many as keep all
+        workers busy to the end; stacks of compatible runs differ in size by one run at most. A
+        stack holds as few seeds as its size allows, since runs of one seed share their batches;
+        within it, runs of one activation are neighbours, since they are computed together, and
+        those that max pooling commutes with come first.
     """
+    costs = estimates or [_without_estimate(config) for config in configs]
     families: dict[str, list[int]] = defaultdict(list)
     for index, config in enumerate(configs):
         families[compatibility(config)].append(index)
     for members in families.values():
-        members.sort(key=lambda index: (configs[index].seed, *_kind(configs[index])))
+        members.sort(key=lambda index: (configs[index].seed, _place(configs[index])))
 
-    limit = stack_size or LARGEST_STACK
-    pieces = {key: -(-len(members) // limit) for key, members in families.items()}
-    # Idle workers cost more than smaller stacks do.
-    while sum(pieces.values()) < workers:
-        key = max(pieces, key=lambda key: len(families[key]) / pieces[key])
-        if pieces[key] >= len(families[key]):
-            break
-        pieces[key] += 1
+    limit = stack_size or largest
+    fewest = {}
+    for key, members in families.items():
+        most = max(costs[index].bytes for index in members)
+        fits = limit if memory is None or not most else min(limit, max(1, memory // most))
+        fewest[key] = -(-len(members) // fits)
+    pieces = _balanced(families, fewest, costs, workers)
     stacks = [
-        sorted(part, key=lambda index: (*_kind(configs[index]), configs[index].seed))
+        sorted(part, key=lambda index: (_place(configs[index]), configs[index].seed))
         for key, members in families.items()
         for part in _split(members, pieces[key])
     ]
-    return sorted(stacks, key=lambda stack: -_work(configs[stack[0]], len(stack)))
+    return sorted(stacks, key=lambda stack: -_length(stack, costs))
 
 
-def _kind(config: RunConfig) -> tuple[str, str, str]:
-    """What neighbours in a stack had better agree in."""
+def _without_estimate(config: RunConfig) -> Estimate:
+    # Epochs count as an unknown but equal number of iterations.
+    budget = config.epochs or config.iterations
+    return Estimate(budget, float(budget), 0)
+
+
+def _place(config: RunConfig) -> tuple[Any, ...]:
+    """Where in a stack a run stands; neighbours had better agree in it."""
     activation = config.activation
-    return activation.name, str(activation.parameters), config.optimizer.name
+    entry = ACTIVATIONS.get(activation.name)
+    pooled_first = entry is not None and entry.non_decreasing
+    return not pooled_first, activation.name, str(activation.parameters), config.optimizer.name
 
 
 def _split(members: list[int], pieces: int) -> list[list[int]]:
@@ -77,6 +205,47 @@ def _split(members: list[int], pieces: int) -> list[list[int]]:
     return [members[a:b] for a, b in pairwise(cuts)]
 
 
-def _work(config: RunConfig, runs: int) -> int:
-    # Epochs count as an unknown but equal number of iterations.
-    return runs * (config.epochs or 1) * (1 if config.epochs else config.iterations)
+def _length(stack: Sequence[int], costs: Sequence[Estimate]) -> float:
+    """What a stack takes, in operations: its runs', and as if it held `OVERHEAD` more of them."""
+    operations = sum(costs[index].operations for index in stack)
+    return operations * (1 + OVERHEAD / len(stack))
+
+
+def _balanced(
+    families: Mapping[str, list[int]],
+    fewest: Mapping[str, int],
+    costs: Sequence[Estimate],
+    workers: int,
+) -> dict[str, int]:
+    """Into how many stacks to cut each family, so that the last worker ends soonest.
+
+    From the fewest on, the family with the longest stacks is cut once more, and again, until each
+    worker could have had two more; of all these the best is taken, the first where several are.
+    """
+    pieces = dict(fewest)
+    lengths = {key: _lengths(families[key], pieces[key], costs) for key in pieces}
+    best, best_end = dict(pieces), makespan([s for each in lengths.values() for s in each], workers)
+    for _ in range(2 * workers):
+        divisible = [key for key in pieces if pieces[key] < len(families[key])]
+        if not divisible:
+            break
+        key = max(divisible, key=lambda key: max(lengths[key]))
+        pieces[key] += 1
+        lengths[key] = _lengths(families[key], pieces[key], costs)
+        end = makespan([s for each in lengths.values() for s in each], workers)
+        # Where it makes no difference, a busy worker is better than an idle one.
+        if end < best_end * (1 - 1e-9) or sum(pieces.values()) <= workers:
+            best, best_end = dict(pieces), end
+    return best
+
+
+def _lengths(members: list[int], pieces: int, costs: Sequence[Estimate]) -> list[float]:
+    return [_length(part, costs) for part in _split(members, pieces)]
+
+
+def makespan(lengths: Sequence[float], workers: int) -> float:
+    """When the last worker ends, if each takes the longest stack that is left."""
+    ends = [0.0] * workers
+    for length in sorted(lengths, reverse=True):
+        heapq.heapreplace(ends, ends[0] + length)
+    return max(ends)

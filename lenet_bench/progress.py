@@ -7,6 +7,7 @@ the result alone.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +20,32 @@ if TYPE_CHECKING:
     from lenet_bench.training import Outcome
 
 BETWEEN_LINES = 10.0  # seconds
+BETWEEN_TICKS = 2.0  # seconds
 BEFORE_ESTIMATE = 3.0  # seconds of training without which an estimate would be a guess
+
+
+class Ticker:
+    """Tells every few seconds how many steps of something are done, once it takes that long.
+
+    Args:
+        text: What to say; `{:,}` stands for the number of steps.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.restart(text)
+
+    def restart(self, text: str) -> None:
+        """Count something else from here on."""
+        self._text = text
+        self._done = 0
+        self._next_line = time.monotonic() + BETWEEN_TICKS
+
+    def advance(self) -> None:
+        """A step is done."""
+        self._done += 1
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + BETWEEN_TICKS
+            print(self._text.format(self._done), file=sys.stderr)
 
 
 class Progress:
@@ -39,15 +65,15 @@ class Progress:
         self._next_line = 0.0
         self._bar: Bar | None = None
         if skipped:
-            self._console.print(f"{_count(skipped, 'run')} finished before; not trained again.")
+            self._console.print(f"{count(skipped, 'run')} finished before; not trained again.")
 
     @contextlib.contextmanager
     def training(self, iterations: int, stacks: int, workers: int) -> Iterator[None]:
         """Show progress meanwhile; `iterations` are those of all runs together."""
         self._total = iterations
         self._console.print(
-            f"Training {_count(self._runs - self._ended, 'run')} in {_count(stacks, 'stack')}, "
-            f"{_count(workers, 'worker')}, {iterations:,} iterations in all."
+            f"Training {count(self._runs - self._ended, 'run')} in {count(stacks, 'stack')}, "
+            f"{count(workers, 'worker')}, {iterations:,} iterations in all."
         )
         if not self._console.is_terminal:
             self._next_line = time.monotonic() + BETWEEN_LINES
@@ -95,10 +121,10 @@ class Progress:
             self._console.print(f"{share:4.0%}  {self._text()}")
 
     def _text(self) -> str:
-        parts = [f"{self._ended} of {_count(self._runs, 'run')} ended"]
+        parts = [f"{self._ended} of {count(self._runs, 'run')} ended"]
         left = self._seconds_left()
         if left is not None:
-            parts.append(f"about {_duration(left)} left")
+            parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
     def _seconds_left(self) -> float | None:
@@ -111,11 +137,13 @@ class Progress:
         return elapsed / done * (self._total - self._done)
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """`1 run`, `1,000 runs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`59 s`, `1 min 1 s`, `1 h 2 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

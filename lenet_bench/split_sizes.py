@@ -7,16 +7,33 @@ Nothing here needs torch, so that a mistake is answered at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from lenet_bench.errors import DatasetError
 
-# Images that training and validation share, and classes, of data sets that are always the same.
-KNOWN: Mapping[str, tuple[int, int]] = {
-    "digits": (1497, 10),
-    "cifar10": (50_000, 10),
-    "cifar100": (50_000, 100),
-    "mnist": (60_000, 10),
-    "fashion_mnist": (60_000, 10),
+
+class Facts(NamedTuple):
+    """What is always the same about a data set.
+
+    Attributes:
+        train: Images that training and validation share.
+        test: Images of the test split.
+        classes: Their number.
+        channels: Of an image.
+    """
+
+    train: int
+    test: int
+    classes: int
+    channels: int
+
+
+KNOWN: Mapping[str, Facts] = {
+    "digits": Facts(1497, 300, 10, 1),
+    "cifar10": Facts(50_000, 10_000, 10, 3),
+    "cifar100": Facts(50_000, 10_000, 100, 3),
+    "mnist": Facts(60_000, 10_000, 10, 1),
+    "fashion_mnist": Facts(60_000, 10_000, 10, 1),
 }
 
 

@@ -9,19 +9,24 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lenet_bench import planner
 from lenet_bench.config import ConfigError, RunConfig, parse
 from lenet_bench.errors import UserError
+from lenet_bench.planner import SweepPlan
 from lenet_bench.records import mark_failed, read_status
+
+if TYPE_CHECKING:
+    import torch
 
 IN_EVERY_NAME = ("activation", "init", "lr", "seed")
 
@@ -81,7 +86,15 @@ def is_new() -> bool:
 
 
 class SweepDirectory(Callback):
-    """Hydra callback: makes the sweep directory, so that no two sweeps ever share one."""
+    """Hydra callback: makes the sweep directory, so that no two sweeps ever share one.
+
+    With `plan=true` it makes none: it shows the plan and ends the command.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Show the plan of a single run, if that is what is asked for."""
+        if config.get("plan"):
+            _preview([config], Path(str(config.hydra.run.dir)).parent, config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Create the directory, under another name where another sweep took it first.
@@ -89,7 +102,9 @@ class SweepDirectory(Callback):
         A directory that the user names may exist: runs that it holds are not trained again.
         """
         wanted = Path(str(config.hydra.sweep.dir))
-        if any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra):
+        if config.get("plan"):
+            _preview(None, wanted, config)
+        if directory_is_given(config):
             _state.new = not wanted.exists()
             found = _made(wanted)
         else:
@@ -101,6 +116,23 @@ class SweepDirectory(Callback):
             config.hydra.sweep.dir = str(found)
         _state.directory = found
         print(f"{found}: composing the runs", file=sys.stderr)
+
+
+def directory_is_given(config: DictConfig) -> bool:
+    """Whether the user named the sweep directory."""
+    return any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra)
+
+
+def _preview(jobs: Sequence[DictConfig] | None, directory: Path, config: DictConfig) -> NoReturn:
+    """Show the plan of jobs, None for those that a sweep's configuration asks for, and end."""
+    from lenet_bench.preview import compose_jobs, show
+
+    try:
+        show(compose_jobs(config) if jobs is None else jobs, directory, config)
+    except UserError as error:
+        print(f"lenet-bench: {error}", file=sys.stderr)
+        raise SystemExit(1) from None  # Hydra turns other exceptions of callbacks into warnings
+    raise SystemExit(0)
 
 
 def _made(directory: Path) -> Path:
@@ -131,12 +163,14 @@ def _make_new(wanted: Path) -> Path:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A composed configuration without its `hydra` node, as plain containers."""
-    content = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(content, dict)
-    content.pop("hydra", None)
-    resolved = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    content: Any = {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        for key, value in config.items_ex(resolve=False)
+        if key != "hydra"
+    }
+    if "${" in str(content):  # resolving takes much longer
+        content = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+    return {str(key): value for key, value in content.items()}
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -150,7 +184,7 @@ def run_name(_root_: DictConfig) -> str:
     names = [config.activation.name, config.init.name, f"lr{config.lr:g}", f"seed{config.seed}"]
     for key, value in chosen.items():
         varies = _state.varying is None or key in _state.varying
-        if varies and key not in (*IN_EVERY_NAME, "experiment"):
+        if varies and key not in (*IN_EVERY_NAME, "experiment", "plan"):
             # Groups name themselves by their choice, other keys need their own name.
             group = value if value.isidentifier() and "." not in key else None
             names.insert(-2, group or f"{key.rsplit('.', 1)[-1]}{value}")
@@ -178,6 +212,8 @@ def task(config: DictConfig) -> float | None:
     Returns:
         The last validation loss in nats, for sweepers that optimise; None while collecting.
     """
+    if config.get("plan"):
+        return None  # asked for where no callback of ours could show it
     directory = Path(HydraConfig.get().runtime.output_dir)
     if _state.collected is not None:
         _state.collected.append((config, directory))
@@ -199,23 +235,44 @@ def task(config: DictConfig) -> float | None:
 @contextlib.contextmanager
 def collecting(job_overrides: Sequence[Sequence[str]]) -> Iterator[list[tuple[DictConfig, Path]]]:
     """Let jobs only say what they want to train, so that it can be trained together."""
+    _state.collected = []
+    try:
+        with naming(job_overrides):
+            yield _state.collected
+    finally:
+        _state.collected = None
+
+
+@contextlib.contextmanager
+def naming(job_overrides: Sequence[Sequence[str]] | None) -> Iterator[None]:
+    """Let the names of runs tell only what varies between these jobs, if they are known."""
+    if job_overrides is None:
+        yield
+        return
     values: dict[str, set[str]] = {}
     for overrides in job_overrides:
         for item in overrides:
             key, _, value = item.lstrip("+~").partition("=")
             values.setdefault(key, set()).add(value)
     _state.varying = tuple(key for key, seen in values.items() if len(seen) > 1)
-    _state.collected = []
     try:
-        yield _state.collected
+        yield
     finally:
-        _state.varying = _state.collected = None
+        _state.varying = None
 
 
 def train(
-    jobs: Sequence[tuple[DictConfig, Path]], options: EngineOptions
+    jobs: Sequence[tuple[DictConfig, Path]],
+    options: EngineOptions,
+    plan_file: Path | None = None,
 ) -> Mapping[Path, float | None]:
     """Train jobs in stacks, and tell the user how it goes.
+
+    Args:
+        jobs: All runs of the sweep with their directories, those that are finished included: the
+            plan does not depend on what is.
+        options: How to train.
+        plan_file: Where to keep the plan.
 
     Returns:
         The last validation loss of each run directory, None where there is none.
@@ -225,20 +282,21 @@ def train(
         UserError: The data cannot be loaded or the device cannot be used.
     """
     configs = _parse_all(jobs)
-    todo = {
-        directory: config
-        for directory, config in configs.items()
-        if not (options.skip_finished and read_status(directory).get("status") == "finished")
-    }
+    finished = {item for item in configs if options.skip_finished and is_finished(item)}
     from lenet_bench.progress import Progress
 
-    progress = Progress(len(configs), len(configs) - len(todo))
-    if todo:
-        _train(todo, options, progress)
+    progress = Progress(len(configs), len(finished))
+    if len(finished) < len(configs):
+        _train(configs, finished, options, plan_file, progress)
     return {
         directory: read_status(directory).get("metrics", {}).get("validation_loss")
         for directory in configs
     }
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run directory holds a run that was trained to its end."""
+    return read_status(directory).get("status") == "finished"
 
 
 def _parse_all(jobs: Sequence[tuple[DictConfig, Path]]) -> dict[Path, RunConfig]:
@@ -254,35 +312,79 @@ def _parse_all(jobs: Sequence[tuple[DictConfig, Path]]) -> dict[Path, RunConfig]
     return configs
 
 
-def _train(todo: Mapping[Path, RunConfig], options: EngineOptions, progress: Any) -> None:
+def arrange(configs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan:
+    """The plan of a sweep on this machine.
+
+    Raises:
+        UserError: A device is not there.
+    """
+    from lenet_bench import build
+    from lenet_bench.engines import local
+
+    devices = _devices(configs.values())
+    cpu = trains_on_cpu(configs.values())
+    workers = options.workers or (local.available_cores() if cpu else 1)  # a GPU serves one
+    return planner.arrange(
+        configs,
+        workers=workers,
+        stack_size=options.stack_size,
+        gpu_memory=None if cpu else build.gpu_memory(devices) // workers,
+    )
+
+
+def _devices(configs: Iterable[RunConfig]) -> set[torch.device]:
+    from lenet_bench import build
+
+    wanted = {(config.device, config.precision) for config in configs}
+    return {build.device(name, precision) for name, precision in wanted}
+
+
+def trains_on_cpu(configs: Iterable[RunConfig]) -> bool:
+    """Whether none of these runs needs a GPU.
+
+    Raises:
+        UserError: A device is not there.
+    """
+    return {device.type for device in _devices(configs)} == {"cpu"}
+
+
+def _train(
+    configs: Mapping[Path, RunConfig],
+    finished: Collection[Path],
+    options: EngineOptions,
+    plan_file: Path | None,
+    progress: Any,
+) -> None:
     from lenet_bench import build, datasets
     from lenet_bench.engines import local
-    from lenet_bench.planner import plan
     from lenet_bench.training import Run
 
-    directories, configs = list(todo), list(todo.values())
-    build.check_on_this_machine(configs)
-    devices = {build.device(config.device, config.precision).type for config in configs}
-    cores = 1 if devices != {"cpu"} else local.available_cores()  # a GPU serves one at a time
-    workers = options.workers or cores
-    stacks = plan(configs, workers=workers, stack_size=options.stack_size)
-    workers = min(workers, len(stacks))
+    build.check_on_this_machine(
+        [config for directory, config in configs.items() if directory not in finished]
+    )
+    plan = arrange(configs, options)
+    if plan_file is not None:
+        plan.write(plan_file)
 
     loaded: dict[str, datasets.Dataset] = {}
     jobs = []
-    for index, members in enumerate(stacks):
-        settings = configs[members[0]].dataset
+    for stack in plan.stacks:
+        left = [path for path in stack.runs if path not in finished]
+        if not left:
+            continue
+        settings = configs[left[0]].dataset
         key = settings.model_dump_json()
         if key not in loaded:
             loaded[key] = datasets.load(**settings.model_dump(exclude_none=True))
-        runs = tuple(Run(configs[member], directories[member]) for member in members)
-        jobs.append(local.StackJob(index, runs, key))
+        runs = tuple(Run(configs[directory], directory) for directory in left)
+        jobs.append(local.StackJob(stack.index, runs, key))
+    workers = min(plan.workers, len(jobs))
     total = 0
     for job in jobs:
         for run in job.runs:
             total += build.budget(run.config, len(loaded[job.dataset].train))
     stop = local.StopRequest()
-    with progress.training(total, len(stacks), workers):
+    with progress.training(total, len(jobs), workers):
         local.train(
             jobs,
             loaded,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def answer(arguments, folder, environment):
     os.chdir(folder)
     os.environ.update(environment)
     sys.argv = ["lenet-bench", *arguments]
-    def runs(jobs, options):  # instead of training
+    def runs(jobs, *_):  # instead of training
         print("RUNS", *(directory.name for _, directory in jobs))
         return {directory: None for _, directory in jobs}
     sweep.train = runs
@@ -481,6 +482,11 @@ PRESETS = {
         "foo=1 (in the preset): the configuration has no such key",
     ),
     "swept_syntax": ("hydra: {sweeper: {params: {lr: '[0.1'}}}", "lr=[0.1 (in the preset): cannot"),
+    "plan": ("plan: 1", "plan=1: must be true or false"),
+    "swept_plan": (
+        "hydra: {sweeper: {params: {plan: 'true,false'}}}",
+        "plan=true,false (in the preset): must be true or false, and cannot be swept",
+    ),
     "launcher": ("hydra: {launcher: {workers: 0}}", "hydra.launcher.workers=0: must be auto or"),
     "contradiction": ("schedule: {warmup: 9999}", "schedule.warmup=9999: must be less than"),
 }
@@ -597,17 +603,24 @@ def test_what_is_allowed_is_not_refused(
 
 
 def test_help_is_worth_reading(command: Command) -> None:
-    """Groups with their choices, keys with their values, four examples."""
+    """Groups with their choices, keys with their values, five examples."""
     answer = command("--help")
     assert answer.code == 0
     assert not answer.imported_torch
     for group in ("activation", "init", "optimizer", "schedule", "dataset", "model", "experiment"):
         line = next(line for line in answer.text.splitlines() if line.startswith(f"{group}: "))
         assert set(CHOICES[group]) == set(line.partition(": ")[2].split(", "))
-    for key in ("lr: 0.01", "batch_size: 128", "iterations: 2000", "momentum: 0.9", "seed: 0"):
+    for key in (
+        "lr: 0.01",
+        "batch_size: 128",
+        "iterations: 2000",
+        "momentum: 0.9",
+        "seed: 0",
+        "plan: false",
+    ):
         assert key in answer.text
     examples = answer.text.partition("== Examples ==")[2].partition("==")[0]
-    assert sum(line.startswith("lenet-bench ") for line in examples.splitlines()) == 4
+    assert sum(line.startswith("lenet-bench ") for line in examples.splitlines()) == 5
     assert "lenet-bench-report" in answer.text
     assert list(answer.folder.iterdir()) == []
 
@@ -626,10 +639,10 @@ def test_the_examples_of_help_are_accepted(command: Command) -> None:
                 (folder / "photos" / "train" / name / "1.png").touch()
             (folder / "mine.py").write_text("class Wave: pass", encoding="utf-8")
             # Many runs take their time to be composed; one seed shows as much.
-            arguments = [item.replace("range(5)", "1") for item in shlex.split(line)[1:]]
+            arguments = [re.sub(r"range\(\d+\)", "1", item) for item in shlex.split(line)[1:]]
             answer = command.within(folder, *arguments)
             assert answer.code == 0, answer.text
-            assert answer.runs
+            assert answer.runs or "nothing was trained" in answer.text
 
 
 def test_the_configuration_can_be_shown(command: Command) -> None:
@@ -643,6 +656,80 @@ def test_the_configuration_can_be_shown(command: Command) -> None:
     assert content["activation"] == {"name": "elu", "alpha": 1.0}
     assert content["lr"] == 0.5
     assert list(answer.folder.iterdir()) == []
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+SMALL = ("dataset=fake", "device=cpu", "iterations=10")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "1 run in 1 stack, 1 worker; nothing was trained."),
+        (("-m", "seed=0,1"), "2 runs in 2 stacks, 2 workers; nothing was trained."),
+        (("seed=0,1", "hydra/launcher=basic"), "2 runs in 2 stacks, 1 worker;"),
+        (("hydra.mode=RUN",), "1 run in 1 stack, 1 worker; nothing was trained."),
+        (("experiment=sigmoid_tanh_relu",), "15 runs in 2 stacks, 2 workers;"),
+        (("seed=1,1",), "1 run in 1 stack"),
+        (("hydra.sweep.dir=elsewhere",), "0 runs are finished and not in the time."),
+    ],
+    ids=" ".join,
+)
+def test_a_plan_is_shown_and_nothing_else_happens(
+    command: Command, arguments: tuple[str, ...], says: str
+) -> None:
+    """Whatever trains otherwise: nothing does, and no folder is made."""
+    stacked = [] if "hydra/launcher=basic" in arguments else ["hydra.launcher.workers=2"]
+    answer = command(*arguments, *SMALL, *stacked, "plan=true")
+    assert answer.code == 0, answer.text
+    assert says in answer.text
+    assert "estimated time" in answer.text
+    assert "estimated peak memory" in answer.text
+    assert answer.runs == []
+    assert list(answer.folder.iterdir()) == []
+    assert ("one after another" in answer.text) == (not stacked)
+
+
+def test_a_plan_is_a_table(command: Command) -> None:
+    """A row per stack: runs, activations, seeds, iterations."""
+    answer = command(
+        *SMALL, "activation=gelu,relu,rrelu", "seed=0,1,2,7", "plan=true",
+        "hydra.launcher.workers=1", COLUMNS="120",
+    )  # fmt: skip
+    rows = [re.split(r"  +", line.strip()) for line in answer.text.splitlines()]
+    assert rows[0] == ["stack", "runs", "activations", "seeds", "iterations", "time", "memory"]
+    assert rows[1][:5] == ["0", "8", "relu, gelu", "0-2, 7", "10"]
+    assert rows[2][:5] == ["1", "4", "rrelu", "0-2, 7", "10"]
+
+
+def test_a_preset_may_ask_for_the_plan(command: Command, tmp_path: Path) -> None:
+    """And the command line may train after all."""
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\nplan: true\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text, encoding="utf-8")
+    given = ("--config-dir", str(tmp_path), "experiment=mine", *SMALL)
+    assert "nothing was trained" in command(*given).text
+    assert command(*given, "plan=false").runs
+
+
+def test_planning_leaves_no_trace_in_names(command: Command) -> None:
+    """Planned or not, with any launcher."""
+    for launcher in ("stacked", "basic"):
+        plain, told = (
+            command(*SMALL, "seed=0,1", f"hydra/launcher={launcher}", *more).runs
+            for more in ((), ("plan=false",))
+        )
+        assert plain == told
+        assert len(plain) == 2
+
+
+@pytest.mark.parametrize("value", ["maybe", "1", "true,false", "null"])
+def test_a_plan_is_wanted_or_not(command: Command, value: str) -> None:
+    """Nothing between."""
+    answer = command(f"plan={value}")
+    answer.is_refusal()
+    assert answer.problems[0].startswith(f"plan={value}: must be true or false")
 
 
 def test_hydras_information_works(command: Command) -> None:

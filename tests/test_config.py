@@ -123,14 +123,15 @@ def test_every_choice_composes_and_parses(choice: str, tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     needed = [item.format(images=tmp_path) for item in NEEDED.get(choice, ())]
     config = composed(choice, *needed)
-    parsed = parse(config).model_dump()
+    run = parse(config)
+    parsed = run.model_dump()
     group, _, name = choice.partition("=")
     assert parsed[group]["name"] == name
     for key, value in config.items():
         if isinstance(value, dict):
             assert {k: parsed[key][k] for k in value} == value
         else:
-            assert parsed[key] == value
+            assert getattr(run, key) == value
 
 
 def test_the_defaults_are_those_of_the_design() -> None:
@@ -558,6 +559,17 @@ def test_fingerprints_tell_configurations_apart() -> None:
     assert len(set(prints)) == len(prints)
     assert parse(composed()).fingerprint == prints[0]
     assert all(len(item) == 8 and int(item, 16) >= 0 for item in prints)
+
+
+def test_a_plan_is_no_part_of_a_run() -> None:
+    """Neither of its fingerprint nor of what is said about it; older runs have no such key."""
+    run, planned = parse(changed("plan", False)), parse(changed("plan", True))
+    assert planned.plan
+    assert planned.fingerprint == run.fingerprint
+    assert "plan" not in planned.model_dump()
+    older = changed("plan", False)
+    del older["plan"]
+    assert parse(older) == run
 
 
 def test_an_integer_means_the_same_as_the_float() -> None:

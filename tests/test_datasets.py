@@ -58,7 +58,13 @@ def counts(split: Split, classes: int) -> list[int]:
 def test_what_is_known_beforehand_of_digits_is_so() -> None:
     """The configuration is checked against it before anything is read."""
     data = load(name="digits", validation_size=200, split_seed=0)
-    assert KNOWN["digits"] == (len(data.train) + len(data.validation), len(data.classes))
+    assert data.test is not None
+    assert KNOWN["digits"] == (
+        len(data.train) + len(data.validation),
+        len(data.test),
+        len(data.classes),
+        data.train.images.shape[1],
+    )
 
 
 def test_an_image_ends_as_torchvision_says() -> None:

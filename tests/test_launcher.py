@@ -289,3 +289,69 @@ def test_a_failure_in_mode_run_is_exit_code_one(
     """No sweep report would tell."""
     assert lenet(*TINY, "device=cuda:99", "hydra.mode=RUN").code == 1
     assert "device=cuda:99" in capsys.readouterr().err
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file with its time and content."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_sweep_is_planned_trained_and_planned_again(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The plan changes nothing; it says what is finished, and leaves that out of the time."""
+    command = (*TINY, "seed=0,1,2,3", "hydra.sweep.dir=runs/mine", "hydra.launcher.workers=2")
+    planned = lenet(*command, "plan=true")
+    assert planned.code == 0
+    assert "4 runs in 2 stacks, 2 workers; nothing was trained." in capsys.readouterr().out
+    assert not (planned.folder / "runs").exists()
+
+    done = lenet(*command)
+    half = next(path for name, path in done.runs.items() if "seed3" in name)
+    status = read_status(half)
+    (half / "status.json").write_text(json.dumps({**status, "status": "interrupted"}))
+    before = snapshot(done.folder)
+    capsys.readouterr()
+    assert lenet(*command, "plan=true").code == 0
+    told = capsys.readouterr().out
+    assert "3 runs are finished and not in the time." in told
+    assert sum("finished" in line.split() for line in told.splitlines()[1:3]) == 1
+    assert snapshot(done.folder) == before
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_plan_is_kept_and_does_not_depend_on_what_is_finished(lenet: Lenet) -> None:
+    """A run that is trained later belongs to the stack that it belonged to from the start."""
+    command = (
+        *TINY, "activation=gelu,relu", "seed=0,1,2", "hydra.sweep.dir=runs/mine",
+        "hydra.launcher.workers=1", "hydra.launcher.stack_size=3",
+    )  # fmt: skip
+    done = lenet(*command)
+    file = done.folder / "runs" / "mine" / "plan.json"
+    text = file.read_text()
+    plan = json.loads(text)
+    assert sorted(run for stack in plan["stacks"] for run in stack["runs"]) == sorted(done.runs)
+    for stack in plan["stacks"]:
+        found = [read_status(done.runs[run])["stack"] for run in stack["runs"]]
+        assert [each["index"] for each in found] == [stack["stack"]] * 3
+        assert [each["position"] for each in found] == [0, 1, 2]
+    late = plan["stacks"][1]["runs"][2]
+    (done.runs[late] / "status.json").unlink()
+    lenet(*command)
+    assert file.read_text() == text
+    assert read_status(done.runs[late])["stack"]["index"] == 1
+    assert read_status(done.runs[late])["stack"]["size"] == 1
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_sweep_in_batches_has_a_plan_for_each(lenet: Lenet) -> None:
+    """Hydra launches them one after another."""
+    done = lenet(*TINY, "seed=0,1,2", "hydra.sweeper.max_batch_size=2")
+    (only,) = done.sweeps
+    stacks = [json.loads(path.read_text())["stacks"] for path in sorted(only.glob("plan*.json"))]
+    assert [sum(len(stack["runs"]) for stack in each) for each in stacks] == [1, 2]

@@ -369,7 +369,7 @@ def test_failures_are_listed_with_their_reason(tmp_path: Path, clock: Clock) -> 
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     """From seconds to hours."""
-    assert progress_module._duration(seconds) == text
+    assert progress_module.duration(seconds) == text
 
 
 def test_a_terminal_gets_a_live_bar() -> None:

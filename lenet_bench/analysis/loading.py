@@ -41,7 +41,7 @@ OUTCOMES = (
 )
 """Columns of :attr:`Sweep.runs` that say what became of a run; all others are configuration."""
 
-BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report")
+BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report", "plan")
 """Keys that decide what is recorded and where, not what is trained: they never part two runs."""
 
 TRAIN = {

@@ -1,27 +1,27 @@
 """Hydra launcher `hydra/launcher=stacked`: collects the jobs of a sweep and trains them in stacks.
 
-Hydra imports every plugin at start-up, so this file imports nothing heavy. Each job goes through
-Hydra's own `run_job`: it gets its directory, its `.hydra/` and its callbacks. The job only says
-what it wants to train (`lenet_bench.sweep.task`); what was said is then trained together. A task
-that is not lenet-bench's simply runs, job after job.
+Hydra imports every plugin at start-up, so this file imports nothing heavy. Each job is run as Hydra
+runs it: it gets its directory, its `.hydra/` and its callbacks. The job only says what it wants to
+train (`lenet_bench.sweep.task`); what was said is then trained together. A task that is not
+lenet-bench's simply runs, job after job.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-BETWEEN_LINES = 5.0  # seconds
+CHECKED = "{:,} configurations composed"
+PREPARED = "{{:,}} of {:,} runs prepared"
 
 
 @dataclass
@@ -64,7 +64,20 @@ class StackedLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Remember what Hydra hands over."""
+        """Remember what Hydra hands over, and speed up its loader.
+
+        The sweeper holds the same context, and composes every job once before it launches them.
+        """
+        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+        from lenet_bench.composition import SweepLoader
+        from lenet_bench.progress import Ticker
+
+        self.ticker = Ticker(CHECKED)
+        if type(hydra_context.config_loader) is ConfigLoaderImpl:
+            hydra_context.config_loader = SweepLoader(
+                hydra_context.config_loader.get_search_path(), self.ticker.advance
+            )
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
@@ -79,28 +92,34 @@ class StackedLauncher(Launcher):
         """
         from lenet_bench import sweep
         from lenet_bench.errors import UserError
+        from lenet_bench.jobs import JobRunner
+        from lenet_bench.planner import PLAN_FILE
 
         setup_globals()
         sweep.register_resolvers()
         assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.task_function is not None
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        folder = Path(str(self.config.hydra.sweep.dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ticker.restart(PREPARED.format(len(job_overrides)))
+        runner = JobRunner(self.hydra_context, self.task_function)
         with sweep.collecting(job_overrides) as collected:
             returns, owners = [], []
-            next_line = time.monotonic() + BETWEEN_LINES
             for number, overrides in enumerate(job_overrides, initial_job_idx):
-                if time.monotonic() > next_line:
-                    next_line += BETWEEN_LINES
-                    done = number - initial_job_idx
-                    print(f"{done:,} of {len(job_overrides):,} composed", file=sys.stderr)
                 before = len(collected)
-                returns.append(self._run_job(number, overrides))
+                returns.append(runner.run(self._compose(number, overrides)))
+                configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
                 owners.append(collected[before][1] if len(collected) > before else None)
             jobs = list(collected)
+        self.ticker.restart(CHECKED)  # the next batch
         if not jobs:
             return returns
+        # A sweep that is launched batch by batch has a plan for each.
+        plan_file = f"plan-{initial_job_idx}.json" if initial_job_idx else PLAN_FILE
         try:
-            results = sweep.train(jobs, sweep.engine_options(vars(self)))
+            results = sweep.train(jobs, sweep.engine_options(vars(self)), folder / plan_file)
         except UserError as error:
             print(f"lenet-bench: {error}", file=sys.stderr)
             raise SystemExit(1) from None
@@ -109,20 +128,12 @@ class StackedLauncher(Launcher):
                 result.return_value = results[directory]
         return returns
 
-    def _run_job(self, number: int, overrides: Sequence[str]) -> JobReturn:
+    def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of a job."""
         assert self.config is not None
         assert self.hydra_context is not None
-        assert self.task_function is not None
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = number
             config.hydra.job.num = number
-        result = run_job(
-            hydra_context=self.hydra_context,
-            task_function=self.task_function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        return result
+        return config

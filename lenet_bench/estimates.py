@@ -1,0 +1,185 @@
+"""What a run will cost, told from its configuration alone: iterations, operations, memory.
+
+In: a `RunConfig`. Out: an `Estimate`, by arithmetic on shapes, without torch and without the data.
+The planner sizes and balances stacks by it; `plan=true` shows it.
+
+Operations are floating-point ones, two for each multiplication and addition of a convolution or a
+fully connected layer; the rest of a LeNet has few. An update takes three passes of that kind: the
+forward one, and backward one for the inputs and one for the weights. An evaluation takes one pass
+over its images, a probe the time of several.
+
+Memory of a run in a stack, in bytes, with P parameters, S numbers of optimizer state a parameter, B
+images in a batch, and F values that one image's layers put out, before and after pooling:
+
+    4 P (3 + S)              weights, gradients, updates, state   (8 P (3 + S) in float64)
+    COPIES * size * B * F    each value, its activation, the gradients of both, what pooling keeps
+
+Batches are counted with a run each, though runs of a seed share them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lenet_bench.config import DatasetConfig, RunConfig
+from lenet_bench.optimizers import OPTIMIZERS
+from lenet_bench.split_sizes import KNOWN, Facts
+
+PASSES = 3  # forward, backward to the inputs, backward to the weights
+PROBE_PASSES = 4  # the time of statistics of every unit, in forward passes
+COPIES = 3  # of each layer's values that are held at the same time
+PROCESS_BYTES = 450 * 2**20  # a worker with torch loaded, before its first stack
+MAIN_BYTES = 850 * 2**20  # the process that composes, loads the data and reports
+SHARE = 0.6  # of the machine's memory that all workers together may take
+KERNEL = 5  # as in lenet_bench.model, which imports torch
+
+_SIZES = {"float32": 4, "float64": 8, "bfloat16": 2}  # bytes of a value
+_SIDE = 32  # pixels
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set as far as it can be told without reading an image.
+
+    Attributes:
+        channels: Of an image; 3 where only reading could tell.
+        size: Its height and width in pixels.
+        classes: Their number.
+        train: Images that are trained on.
+        total: Images of all splits, held in memory as one byte a pixel and channel.
+    """
+
+    channels: int
+    size: int
+    classes: int
+    train: int
+    total: int
+
+    @property
+    def bytes(self) -> int:
+        """Memory that they take, once for all workers."""
+        return self.total * self.channels * self.size**2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run costs.
+
+    Attributes:
+        iterations: The budget, in updates.
+        operations: Floating-point operations of the whole run.
+        bytes: Memory that it takes in its stack.
+    """
+
+    iterations: int
+    operations: float
+    bytes: int
+
+
+def images(dataset: DatasetConfig) -> Images:
+    """What is known of a data set; the files of an image folder are counted, not read."""
+    train, test, classes, channels = KNOWN.get(dataset.name, Facts(0, 0, 10, 3))
+    if dataset.name == "fake":
+        train = dataset.images or 0
+        channels, classes = dataset.channels or channels, dataset.classes or classes
+        test = train // 5
+    elif dataset.name == "image_folder":
+        root = Path(str(dataset.root)).expanduser()
+        classes = len([path for path in _entries(root / "train") if path.is_dir()])
+        train, test = _files(root / "train"), _files(root / "test")
+    held_out = dataset.validation_size
+    kept = train - (round(held_out * train) if isinstance(held_out, float) else held_out)
+    kept = min(kept, dataset.train_size or kept)
+    return Images(
+        channels, dataset.size or _SIDE, max(classes, 2), max(kept, 0), max(train, kept) + test
+    )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _files(folder: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def estimate(config: RunConfig, data: Images) -> Estimate:
+    """What a run costs.
+
+    Args:
+        config: The run.
+        data: Its data set, from `images`.
+    """
+    parameters, multiplications, values = _shape(config, data)
+    forward = 2.0 * multiplications
+    batches = data.train // config.batch_size
+    iterations = config.iterations if config.epochs is None else config.epochs * max(batches, 1)
+    seen = PASSES * config.batch_size * iterations
+    if config.probe.every:
+        # The gradient is that of one batch.
+        probed = PROBE_PASSES * min(config.probe.images, data.train) + PASSES * config.batch_size
+        seen += (iterations // config.probe.every + 1) * probed
+    every = config.evaluate.every
+    between = max(batches, 200) if every == "auto" else every
+    if between:
+        sample = min(config.evaluate.train_images or data.train, data.train)
+        seen += (iterations // between + 1) * (sample + max(data.total - data.train, 0) // 2)
+
+    kind = OPTIMIZERS[config.optimizer.name]
+    settings = config.optimizer.parameters
+    state = sum(
+        not buffer.per_run and (buffer.only_with is None or bool(settings[buffer.only_with]))
+        for buffer in kind.buffers
+    )
+    weights = (8 if config.precision == "float64" else 4) * parameters * (3 + state)
+    layers = COPIES * _SIZES[config.precision] * config.batch_size * values
+    return Estimate(iterations, forward * seen, weights + layers)
+
+
+def _shape(config: RunConfig, data: Images) -> tuple[int, int, int]:
+    """Parameters of a LeNet; multiplications and values put out by its layers for one image."""
+    model = config.model
+    parameters = multiplications = values = 0
+    inputs, side = data.channels, data.size
+    for channels in map(model.scaled, model.channels):
+        side = side - KERNEL + 1
+        weights = inputs * channels * KERNEL**2
+        parameters += weights + channels
+        multiplications += weights * side**2
+        values += channels * side**2
+        side //= 2
+        values += channels * side**2
+        inputs = channels
+    inputs *= side**2
+    for units in (*map(model.scaled, model.hidden), data.classes):
+        parameters += inputs * units + units
+        multiplications += inputs * units
+        values += units
+        inputs = units
+    return parameters, multiplications, values
+
+
+def worker_memory(workers: int, data: Sequence[Images]) -> int | None:
+    """Bytes that each worker's stack may take on this machine; None where it cannot be told.
+
+    It is a share of the memory that the machine, or the container, has: what happens to be free
+    changes from moment to moment, and a plan with it.
+
+    Args:
+        workers: Processes that train at the same time.
+        data: The data sets, of which all workers share one copy.
+    """
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    if memory <= 0:
+        return None
+    left = SHARE * memory - sum(each.bytes for each in data)
+    return max(int(left / workers) - PROCESS_BYTES, 0)

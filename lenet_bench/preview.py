@@ -1,0 +1,220 @@
+"""`plan=true`: what a sweep would train, in which stacks, how long and in how much memory.
+
+In: the configuration of a sweep as Hydra composed it. Out: a table on standard output; nothing is
+trained and nothing is written. Seconds are the operations of the plan at the rate of a matrix
+product that is timed on the spot, times the share of that rate which training reaches.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+from rich.table import Table
+
+from lenet_bench import sweep
+from lenet_bench.composition import SweepLoader
+from lenet_bench.config import RunConfig, parse
+from lenet_bench.errors import UserError
+from lenet_bench.estimates import MAIN_BYTES, PROCESS_BYTES, images
+from lenet_bench.planner import SweepPlan, makespan
+from lenet_bench.progress import Ticker, count, duration
+
+CALIBRATION = 0.2  # seconds
+SIDE = 768  # of the matrices of the calibration
+SLOWER = {"float64": 2.0}  # a float64 takes the room of two float32
+EFFICIENCY = 0.35  # share of the rate of a matrix product that training reaches
+
+
+def compose_jobs(master: DictConfig) -> list[DictConfig]:
+    """The configurations of all jobs of a sweep, numbered.
+
+    Raises:
+        UserError: The sweeper decides on its jobs only while it runs.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    if not str(master.hydra.sweeper._target_).endswith(".BasicSweeper"):
+        raise UserError(
+            "plan=true: the sweeper decides on later runs by the results of earlier ones, so there "
+            "is no plan beforehand; leave plan=true out, or use hydra/sweeper=basic"
+        )
+    overrides: Any = OmegaConf.to_container(master.hydra.overrides.task)
+    swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+    ticker = Ticker("{:,} configurations composed")
+    loader: ConfigLoader = GlobalHydra.instance().config_loader()
+    if type(loader) is ConfigLoaderImpl:
+        loader = SweepLoader(loader.get_search_path(), ticker.advance)
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *overrides])
+    (combinations,) = BasicSweeper.split_arguments(parsed, None)
+    jobs = []
+    for number, combination in enumerate(combinations):
+        job = loader.load_sweep_config(master, list(combination))
+        with open_dict(job):
+            job.hydra.job.id = job.hydra.job.num = number
+        jobs.append(job)
+    return jobs
+
+
+def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig) -> None:
+    """Print the plan of some jobs.
+
+    Args:
+        jobs: Their configurations.
+        directory: The sweep directory, whether it exists or not.
+        config: That of the sweep.
+
+    Raises:
+        UserError: A configuration is wrong, or a device is not there.
+    """
+    options, note = _options(config)
+    runs = _runs(jobs, directory, stacked=not note)
+    known = sweep.directory_is_given(config) and options.skip_finished
+    finished = {run for run in runs if known and sweep.is_finished(run)}
+    plan = sweep.arrange(runs, options)
+    on_cpu = sweep.trains_on_cpu(runs.values())
+    busy = min(plan.workers, len(plan.stacks))
+    rate = measured_rate(busy) / busy * EFFICIENCY if on_cpu else None  # of each worker
+
+    console = Console(highlight=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header in ("stack", "runs", "activations", "seeds", "iterations", "time", "memory"):
+        table.add_column(header, justify="left" if header in ("activations", "seeds") else "right")
+    lengths, sizes = [], []
+    for stack in plan.stacks:
+        left = [run for run in stack.runs if run not in finished]
+        configs = [runs[run] for run in stack.runs]
+        seconds = None
+        if rate is not None:
+            share = len(left) / len(stack.runs)
+            seconds = stack.operations * share / rate
+            seconds *= SLOWER.get(configs[0].precision, 1.0)
+            lengths.append(seconds)
+        if left:
+            sizes.append(stack.bytes)
+        table.add_row(
+            str(stack.index), f"{len(configs):,}", _activations(configs), _seeds(configs),
+            f"{stack.iterations:,}", _time(seconds) if left else "finished", memory(stack.bytes),
+        )  # fmt: skip
+    console.print(table)
+    for line in _totals(plan, runs, finished, lengths, sizes, known):
+        console.print(line, soft_wrap=True)
+    if note:
+        console.print(note, soft_wrap=True)
+
+
+def _options(config: DictConfig) -> tuple[sweep.EngineOptions, str]:
+    """How the launcher trains; and what to say where it is not the one that makes stacks."""
+    launcher: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    if str(launcher["_target_"]).endswith(".StackedLauncher"):
+        return sweep.engine_options(launcher), ""
+    name = config.hydra.runtime.choices["hydra/launcher"]
+    return sweep.EngineOptions(workers=1, stack_size=1), (
+        f"hydra/launcher={name} trains each run by itself; the time is that of one after another."
+    )
+
+
+def _runs(jobs: Iterable[DictConfig], directory: Path, *, stacked: bool) -> dict[Path, RunConfig]:
+    """The runs of jobs by the directories they would have."""
+    jobs = list(jobs)
+    overrides: list[list[str]] = [
+        OmegaConf.to_container(job.hydra.overrides.task)  # type: ignore[misc]
+        for job in jobs
+    ]
+    before = HydraConfig.instance().cfg
+    found = {}
+    try:
+        # A launcher that runs job by job does not know what varies.
+        with sweep.naming(overrides if stacked else None):
+            for job in jobs:
+                HydraConfig.instance().set_config(job)
+                name = str(OmegaConf.select(job, "hydra.sweep.subdir"))
+                found[directory / name] = parse(sweep.plain(job))
+    finally:
+        HydraConfig.instance().cfg = before
+    return found
+
+
+def measured_rate(at_once: int) -> float:
+    """Floating-point operations a second of so many float32 matrix products at the same time."""
+
+    def multiply(_: int) -> float:
+        matrix = np.ones((SIDE, SIDE), dtype=np.float32)
+        product = matrix @ matrix  # the first one starts threads of its own
+        shortest, end = math.inf, time.perf_counter() + CALIBRATION
+        while (start := time.perf_counter()) < end:
+            np.matmul(matrix, matrix, out=product)
+            # The shortest of many: others may be using the machine just now.
+            shortest = min(shortest, time.perf_counter() - start)
+        return 2.0 * SIDE**3 / shortest
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return sum(pool.map(multiply, range(at_once)))
+
+
+def _totals(
+    plan: SweepPlan,
+    runs: Mapping[Path, RunConfig],
+    finished: set[Path],
+    lengths: Sequence[float],
+    sizes: Sequence[int],
+    known: bool,
+) -> list[str]:
+    """What all stacks come to."""
+    lines = [
+        f"{count(len(runs), 'run')} in {count(len(plan.stacks), 'stack')}, "
+        f"{count(min(plan.workers, len(plan.stacks)), 'worker')}; nothing was trained."
+    ]
+    if known:
+        verb = "is" if len(finished) == 1 else "are"
+        lines.append(f"{count(len(finished), 'run')} {verb} finished and not in the time.")
+    at_once = sorted(sizes, reverse=True)[: plan.workers]
+    # A single worker is the main process itself.
+    workers = len(at_once) if len(at_once) > 1 else 0
+    settings = {each.dataset.model_dump_json(): each.dataset for each in runs.values()}
+    data = sum(images(each).bytes for each in settings.values())
+    peak = MAIN_BYTES + workers * PROCESS_BYTES + sum(at_once) + data
+    end = makespan(lengths, plan.workers) if lengths else None
+    lines.append(
+        f"estimated time {_time(end)}, estimated peak memory {memory(peak)} over all processes."
+    )
+    return lines
+
+
+def _activations(configs: Sequence[RunConfig]) -> str:
+    return ", ".join(dict.fromkeys(config.activation.name for config in configs))
+
+
+def _seeds(configs: Sequence[RunConfig]) -> str:
+    """Seeds as `0-4, 7`."""
+    parts: list[list[int]] = []
+    for seed in sorted({config.seed for config in configs}):
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown on a GPU"
+    return "< 1 s" if seconds < 1 else duration(seconds)
+
+
+def memory(size: int) -> str:
+    """Bytes as a text, such as `1.2 GiB`."""
+    mebibytes = size / 2**20
+    return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:,.0f} MiB"

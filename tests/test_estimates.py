@@ -1,0 +1,123 @@
+"""What a run will cost: against the model itself, and against what the data sets hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Configure, load
+from torch.utils.flop_counter import FlopCounterMode
+
+from lenet_bench import build, estimates
+from lenet_bench.estimates import Images, estimate, images, worker_memory
+
+SHAPES = (
+    (),
+    ("model=lenet_caffe",),
+    ("model.width=1.5", "model.hidden=[30,20,10]"),
+    ("dataset=fake", "dataset.size=40", "dataset.classes=7", "model.hidden=[]"),
+)
+QUIET = ("probe.every=0", "evaluate.every=0", "iterations=3", "batch_size=4")
+
+
+@pytest.mark.parametrize("overrides", SHAPES)
+def test_operations_are_those_of_the_model(
+    configure: Configure, overrides: tuple[str, ...]
+) -> None:
+    """Counted by torch, forward; training takes three times that."""
+    config = configure(*QUIET, *overrides)
+    data = images(config.dataset)
+    model = build.plain_model(
+        config, build.ImageShape(data.channels, data.size, data.classes)
+    ).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(torch.zeros(4, data.channels, data.size, data.size))
+    found = estimate(config, data)
+    assert found.operations == 3 * 3 * counter.get_total_flops()
+    parameters = sum(each.numel() for each in model.parameters())
+    assert estimates._shape(config, data)[0] == parameters
+
+
+def test_memory_grows_with_what_takes_it(configure: Configure) -> None:
+    """Batch, precision, width and the optimizer's state."""
+
+    def size(*overrides: str) -> int:
+        config = configure(*overrides)
+        return estimate(config, images(config.dataset)).bytes
+
+    plain = size("optimizer.momentum=0")
+    parameters = 61_706  # of LeNet-5 on grey images
+    assert size() - plain == 4 * parameters
+    assert size("optimizer=adam") - plain == 8 * parameters
+    assert size("precision=float64") == 2 * size()
+    assert size("precision=bfloat16") < size()
+    assert size("batch_size=256") > 1.5 * size()
+    assert size("model.width=2") > 1.5 * size()
+
+
+def test_recording_counts(configure: Configure) -> None:
+    """Probes and evaluations are passes too; epochs become iterations."""
+
+    def cost(*overrides: str) -> estimates.Estimate:
+        config = configure(*overrides)
+        return estimate(config, images(config.dataset))
+
+    bare = cost("probe.every=0", "evaluate.every=0")
+    assert cost("evaluate.every=0").operations > bare.operations
+    assert cost("probe.every=0").operations > bare.operations
+    assert cost("probe.every=10").operations > cost("probe.every=50").operations
+    assert cost("epochs=3").iterations == 3 * (1297 // 128)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("dataset=digits",),
+        ("dataset=digits", "dataset.train_size=500", "dataset.validation_size=0.2"),
+        ("dataset=fake", "dataset.images=200", "dataset.channels=1", "dataset.size=20"),
+    ],
+)
+def test_data_sets_are_known_without_reading_them(
+    configure: Configure, overrides: tuple[str, ...]
+) -> None:
+    """Shape and numbers of images."""
+    config = configure(*overrides)
+    data = load(config)
+    found = images(config.dataset)
+    count, channels, size, _ = data.train.images.shape
+    assert (found.train, found.channels, found.size) == (count, channels, size)
+    assert found.classes == len(data.classes)
+
+
+def test_an_image_folder_is_counted(configure: Configure, tmp_path: Path) -> None:
+    """Files and class folders; what is not there counts as none."""
+    for name in (
+        "train/a/1.png",
+        "train/a/2.png",
+        "train/b/x/3.png",
+        "train/c/4.png",
+        "test/a/5.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    given = ("dataset=image_folder", f"dataset.root={tmp_path}", "dataset.validation_size=1")
+    found = images(configure(*given, "batch_size=1").dataset)
+    assert found == Images(channels=3, size=32, classes=3, train=3, total=5)
+
+
+def test_workers_share_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less the data and what a process takes anyway; unknown where there is no sysconf."""
+    gibibyte = 2**30
+    answers = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10 * gibibyte // 4096}
+    monkeypatch.setattr("os.sysconf", answers.__getitem__, raising=False)
+    monkeypatch.setattr(Path, "read_text", lambda _: "max\n")
+    data = [Images(1, 1024, 10, 0, 1024)]  # one gibibyte
+    assert worker_memory(1, data) == pytest.approx(5 * gibibyte - estimates.PROCESS_BYTES, abs=1)
+    assert worker_memory(2, data) == pytest.approx(2.5 * gibibyte - estimates.PROCESS_BYTES, abs=1)
+    assert worker_memory(1000, data) == 0
+    monkeypatch.setattr(Path, "read_text", lambda _: f"{5 * gibibyte}\n")  # a container
+    assert worker_memory(1, data) == pytest.approx(2 * gibibyte - estimates.PROCESS_BYTES, abs=1)
+    monkeypatch.delattr("os.sysconf")
+    assert worker_memory(1, data) is None
