@@ -1,7 +1,7 @@
 """`lenet-bench`, also `python -m lenet_bench`: a command line into a trained and reported sweep.
 
 Exit code 0: every run finished or diverged, which is a result. 1: a mistake, or a run that failed.
-130: stopped by Ctrl-C.
+130: stopped by Ctrl-C. 141: nobody reads what it prints.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import shutil
 import sys
 from pathlib import Path
 
-import hydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
-from lenet_bench import command_line, sweep
-from lenet_bench.errors import UserError
-from lenet_bench.records import read_status
-
 INTERRUPTED = 130  # what a shell gives a command that SIGINT ended
+
+try:  # importing takes half a second, in which the user may press Ctrl-C
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    from lenet_bench import __version__, command_line, sweep
+    from lenet_bench.errors import UserError, reader_may_leave
+    from lenet_bench.records import read_status
+except KeyboardInterrupt:
+    sys.exit(INTERRUPTED)
 
 
 @hydra.main(str(command_line.CONF), "config", version_base=command_line.VERSION_BASE)
@@ -31,16 +34,26 @@ def application(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Entry point of the console script."""
+    with reader_may_leave():
+        if "--version" in sys.argv[1:]:
+            print(f"lenet-bench {__version__} (Hydra {hydra.__version__})")
+            return
+        code = _answer()
+    sys.exit(code)  # type: ignore[arg-type]
+
+
+def _answer() -> object:
+    """Check, train and report what the command line asks for, and find the exit code."""
     # A user's own activation may lie in the folder the command is given in.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    sweep.register_resolvers()
-    command_line.register_activations()
     # Hydra would print a stack for what is the user's mistake; raised, it can be told in a line.
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     code: object = 0
     try:
+        sweep.register_resolvers()
+        command_line.register_activations()
         command_line.check(sys.argv[1:])
         application()
     except UserError as error:
@@ -61,7 +74,7 @@ def main() -> None:
             code = _conclude(directory) or code
     except KeyboardInterrupt:
         code = INTERRUPTED
-    sys.exit(code)  # type: ignore[arg-type]
+    return code
 
 
 def _conclude(directory: Path) -> int:

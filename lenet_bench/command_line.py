@@ -8,6 +8,7 @@ those that a preset sweeps included.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product, zip_longest
@@ -28,8 +29,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lenet_bench import sweep
 from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import INTERPLAY, ConfigError, RunConfig, nearest, parse, validate
-from lenet_bench.errors import UserError
+from lenet_bench.config import INTERPLAY, ConfigError, RunConfig, as_typed, nearest, parse, validate
+from lenet_bench.errors import DatasetError, UserError
+from lenet_bench.image_files import check_folder
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries `conf` inside the package; a checkout has it beside.
@@ -37,6 +39,15 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 VERSION_BASE = "1.3"
 MOST_VALUES = 10_000  # of one key; Hydra composes about twenty runs a second
 MOST_COMBINATIONS = 2_000  # checked beforehand; the launcher checks each run again
+# Launchers that are Hydra's but come apart, and the packages that bring them.
+LAUNCHER_PACKAGES = {
+    "joblib": "hydra-joblib-launcher",
+    "submitit": "hydra-submitit-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+    "ray": "hydra-ray-launcher",
+    "rq": "hydra-rq-launcher",
+}
 
 
 def register_activations() -> None:
@@ -73,18 +84,30 @@ class _Given:
         return self.override.is_hydra_override()
 
     def as_text(self, value: Any) -> str:
-        shown = (
-            "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-        )
-        return f"{self.key}={shown}{self.origin}"
+        return f"{self.key}={as_typed(value)}{self.origin}"
+
+    def retold(self, problem: str) -> str:
+        """A problem with the number as it was typed, where it is too large for a float."""
+        if len(self.values) > 1 or self.values[0] not in (math.inf, -math.inf):
+            return problem
+        typed = str(self.override.input_line).partition("=")[2]
+        return problem.replace(f"{self.key}={self.values[0]}:", f"{self.key}={typed}:", 1)
 
     def bad_choices(self) -> Iterator[str]:
         """What to say about values that are no choice of the group."""
         for value in self.values:
             if self.options and value not in self.options:
+                package = (
+                    LAUNCHER_PACKAGES.get(str(value)) if self.key == "hydra/launcher" else None
+                )
+                hint = (
+                    f"pip install {package} brings it; "
+                    if package
+                    else nearest(str(value), self.options)
+                )
                 yield (
                     f"{self.as_text(value)}: there is no such {self.key.split('/')[-1]}; "
-                    f"{nearest(str(value), self.options)}allowed: {', '.join(self.options)}"
+                    f"{hint}allowed: {', '.join(self.options)}"
                 )
 
 
@@ -187,15 +210,21 @@ class _Checker:
             override.input_line = text
             values = tuple(islice(self._values(override), MOST_VALUES + 1))
         except (HydraException, ValueError, ZeroDivisionError) as error:
-            raise ConfigError(
-                [
-                    f"{text}{origin}: cannot be read as KEY=VALUE ({explain(error)}); "
-                    "put quotes around special characters, as in 'KEY=\"VALUE\"'"
-                ]
-            ) from None
+            if text.rstrip().endswith(","):
+                how = "a trailing comma); leave it out, or name one value more"
+            else:
+                how = (
+                    f"{explain(error)}); put quotes around special characters, "
+                    "as in 'KEY=\"VALUE\"'"
+                )
+            raise ConfigError([f"{text}{origin}: cannot be read as KEY=VALUE ({how}"]) from None
         key = override.key_or_group
         options = tuple(self.loader.get_group_options(key, ObjectType.CONFIG)) if key else ()
         item = _Given(override, values, options, origin)
+        group, _, last = key.rpartition(".")
+        choices: list[str] = []
+        if group and last == "name":
+            choices = self.loader.get_group_options(group, ObjectType.CONFIG)
         problems = []
         if not key:
             problems.append(f"{text}{origin}: cannot be read as KEY=VALUE; it has no key")
@@ -205,6 +234,11 @@ class _Checker:
             problems.append(f"{text}{origin}: takes one preset at a time")
         elif key == "plan" and (override.is_sweep_override() or origin):
             problems.append(f"{text}{origin}: must be true or false, and cannot be swept")
+        elif choices:
+            good = all(value in choices for value in values)
+            use = text.partition("=")[2] if good and "=" in text else "CHOICE"
+            allowed = "" if good else f"; allowed: {', '.join(choices)}"
+            problems.append(f"{text}{origin}: use {group}={use}{allowed}")
         elif not values:
             problems.append(f"{text}{origin}: holds no values; list them, as in {key}=A,B")
         elif len(values) > MOST_VALUES:
@@ -240,10 +274,11 @@ class _Checker:
         self, item: _Given, chosen: Mapping[str, Any], base: DictConfig
     ) -> str | None:
         known: dict[str, Any] = {"hydra": OmegaConf.to_container(base.hydra, resolve=False)}
-        if not (item.override.is_add() or item.override.is_force_add()):
-            unknown = _unknown_key(item, known)
-            if unknown:
-                return unknown
+        unknown = _unknown_key(item, known)
+        if unknown and not (item.override.is_add() or item.override.is_force_add()):
+            return unknown
+        if not unknown and item.override.is_add():
+            return _there_already(item)
         text = str(item.override.input_line)
         try:
             hydra = self._compose(chosen, [text]).hydra
@@ -279,8 +314,8 @@ class _Checker:
             alternatives = [{**base, top: section} for section in sections.get(top, [])]
             for config in alternatives or [dict(base)]:
                 unknown = _unknown_key(item, config)
-                if unknown:
-                    yield unknown
+                if unknown or item.override.is_add():
+                    yield unknown or _there_already(item)
                     values = ()
                     continue
                 others = set(_problems(validate, config))
@@ -291,13 +326,14 @@ class _Checker:
                         if problem not in others
                     ]
                     if found:
-                        yield from found
+                        yield from map(item.retold, found)
                         values = tuple(other for other in values if other is not value)
             if values:
                 allowed.append((item, values if item.key.startswith(INTERPLAY) else values[:1]))
             else:
                 refused.add(item.key)
         together = product(product(*sections.values()), product(*(values for _, values in allowed)))
+        folders = set()
         for picked, values in islice(together, MOST_COMBINATIONS):
             run = {**base, **dict(zip(sections, picked, strict=True))}
             for (item, _), value in zip(allowed, values, strict=True):
@@ -306,12 +342,22 @@ class _Checker:
             for problem in _problems(parse, run):
                 if problem.partition(":")[0] not in refused:
                     yield problem
+            if run["dataset"]["name"] == "image_folder":
+                folders.add(str(run["dataset"]["root"]))
+        for folder in sorted(folders):
+            root = Path(folder).expanduser()
+            if (root / "train").is_dir():  # or it has been said
+                try:
+                    check_folder(root)
+                except (DatasetError, OSError) as error:
+                    yield str(error)
 
     def _sections(
         self, given: Mapping[str, _Given], chosen: Mapping[str, Any], base: Mapping[str, Any]
     ) -> dict[str, list[Any]]:
         """The sections of swept groups, one for each choice whose keys are set or must be."""
         touched = {key.partition(".")[0] for key in given if "." in key}
+        touched.add("dataset")  # the size of each is held against batch size and warm-up
         needed = {
             key: [
                 value
@@ -370,11 +416,16 @@ def _unknown_key(item: _Given, config: Mapping[str, Any]) -> str | None:
     prefix = f"{above}." if above else ""
     own = [key for key in node if key not in ("name", "_target_")]
     where = f"{above}={node['name']}" if "name" in node and len(found) == 1 else above
-    near = nearest(part, own, prefix) or ("" if above else nearest(part, _keys(config)))
+    elsewhere = [key for key in _keys(config) if not key.endswith(".name")]
+    near = nearest(part, own, prefix) or ("" if above else nearest(part, elsewhere))
     return (
         f"{text}: {where or 'the configuration'} has no such key; "
         f"{near}it has {', '.join(prefix + key for key in own) or 'none'}"
     )
+
+
+def _there_already(item: _Given) -> str:
+    return f"{item.override.input_line}: {item.key} is there already; leave out the +"
 
 
 def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -409,4 +460,4 @@ def explain(error: BaseException) -> str:
     lines = [line.strip() for line in str(told).splitlines()]
     noise = ("full_key:", "object_type=", "provider=")
     kept = [line for line in lines if line and not line.startswith(noise) and line[-1] != ":"]
-    return "; ".join(kept[:2]) or type(error).__name__
+    return "; ".join(line.removesuffix(".") for line in kept[:2]) or type(error).__name__

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
@@ -18,11 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.custom import check_custom_path
-from lenet_bench.errors import UserError
+from lenet_bench.errors import DatasetError, UserError
 from lenet_bench.initialization import SCHEMES
 from lenet_bench.optimizers import OPTIMIZERS
 from lenet_bench.parameters import Parameter
 from lenet_bench.schedules import SCHEDULES
+from lenet_bench.split_sizes import KNOWN, check_train_size, validation_images
 
 MISSING = "???"  # OmegaConf's mark for a value that the user has to give
 
@@ -237,7 +239,7 @@ def validate(composed: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(dict(composed))
     except pydantic.ValidationError as error:
-        raise ConfigError(_describe(item) for item in error.errors()) from None
+        raise ConfigError(_describe(item, composed) for item in error.errors()) from None
 
 
 def parse(composed: Mapping[str, Any]) -> RunConfig:
@@ -259,38 +261,103 @@ def nearest(word: str, allowed: Iterable[str], prefix: str = "") -> str:
     return f"did you mean {prefix}{close[0]}? " if close else ""
 
 
-def _describe(error: Any) -> str:
-    """One mistake found by pydantic, as `key=value: what is allowed`."""
-    location = list(error["loc"])
-    if len(location) > 1 and location[0] in ("activation", "init", "optimizer", "schedule"):
-        del location[1]  # the member that pydantic matched is no part of the key
-    # Behind a list's index or a union's branch pydantic names its own types; the key ends before.
-    names = [str(part) for part in location if isinstance(part, str) and part.isidentifier()]
-    known = [part for part in names if part not in ("int", "float", "constrained")]
-    key = ".".join(known)
-    value = error["input"]
-    if value == MISSING or error["type"] == "missing":
-        return f"{key}: must be given, as in {key}=VALUE"
-    if error["type"] == "extra_forbidden":
-        return f"{key}={value}: there is no such key"
-    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if error["type"] == "model_type":
-        message = f"must be set key by key, as in {key}.KEY=VALUE"
-    if error["type"] in ("too_short", "too_long"):
-        message = message.replace("List should", "must").split(" after")[0]
-    if error["type"] == "bool_type":
-        message = "must be true or false"
-    if error["type"] == "string_pattern_mismatch" and key == "device":
-        message = "must be auto, cpu, mps, cuda or cuda:K"
-    return f"{key}={_as_typed(value)}: {message}"
-
-
-def _as_typed(value: Any) -> str:
+def as_typed(value: Any) -> str:
+    """A value as one types it on the command line: null, true, [120,84]."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value).replace(" ", "") if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(as_typed, value))}]"
+    return str(value)
+
+
+def _describe(error: Any, composed: Mapping[str, Any]) -> str:
+    """One mistake found by pydantic, as `key=value: what is allowed`.
+
+    Pydantic reports a value once for each branch of its type and each item of a list; said of the
+    whole value, these are the same line, which `ConfigError` holds once.
+    """
+    names, schema = _key_and_schema(error["loc"])
+    key, value, kind = ".".join(names), error["input"], error["type"]
+    if value == MISSING or kind == "missing":
+        return f"{key}: must be given, as in {key}=VALUE"
+    if kind == "extra_forbidden":
+        return f"{'.'.join([*names, str(error['loc'][-1])])}={value}: there is no such key"
+    if kind == "union_tag_invalid":
+        allowed = list(schema["discriminator"]["mapping"])
+        near = nearest(str(value["name"]), allowed)
+        return f"{key}={value['name']}: there is no such {key}; {near}allowed: {', '.join(allowed)}"
+    value = _value_at(composed, names)
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if kind == "model_type":
+        message = f"must be set key by key, as in {key}.KEY=VALUE"
+    elif kind in ("too_short", "too_long"):
+        message = message.replace("List should", "must").split(" after")[0]
+    elif "pattern" in schema:
+        message = "must be auto, cpu, mps, cuda or cuda:K"
+    elif "anyOf" in schema or "items" in schema:
+        message = f"must be {_in_words(schema)}"
+    elif schema.get("type") in _NOUNS and kind not in _BEYOND_A_BOUND:
+        message = f"must be {_in_words(schema)}"
+        if kind == "finite_number":
+            message = message.replace("a number", "a finite number")
+    return f"{key}={as_typed(value)}: {message}"
+
+
+_BEYOND_A_BOUND = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+_NOUNS = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
+_BOUNDS = {
+    "exclusiveMinimum": "greater than",
+    "minimum": "greater than or equal to",
+    "exclusiveMaximum": "less than",
+    "maximum": "less than or equal to",
+}
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return RunConfig.model_json_schema()
+
+
+def _key_and_schema(location: Sequence[str | int]) -> tuple[list[str], dict[str, Any]]:
+    """The key that a location of pydantic's lies in, and the JSON schema of its values."""
+    schema, names = _schema(), []
+    for part in location:
+        if "discriminator" in schema:  # the part is the choice, which is no part of the key
+            schema = _followed(schema["discriminator"]["mapping"][part])
+        elif part in schema.get("properties", {}):
+            names.append(str(part))
+            schema = schema["properties"][part]
+            schema = _followed(schema["$ref"]) if "$ref" in schema else schema
+        else:  # an item of a list, or a branch of a union
+            break
+    return names, schema
+
+
+def _followed(reference: str) -> dict[str, Any]:
+    found: dict[str, Any] = _schema()["$defs"][reference.rpartition("/")[2]]
+    return found
+
+
+def _in_words(schema: Mapping[str, Any]) -> str:
+    """What a JSON schema allows: "'auto' or an integer greater than or equal to 0"."""
+    if "anyOf" in schema:
+        return " or ".join(_in_words(branch) for branch in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return " or ".join(repr(value) for value in schema.get("enum", [schema.get("const")]))
+    if "items" in schema:
+        return f"a list, each item {_in_words(schema['items'])}"
+    noun = _NOUNS.get(schema["type"]) or {"string": "a text"}.get(schema["type"], schema["type"])
+    bounds = [f"{words} {schema[key]}" for key, words in _BOUNDS.items() if key in schema]
+    return f"{noun} {' and '.join(bounds)}" if bounds else noun
+
+
+def _value_at(composed: Mapping[str, Any], names: Iterable[str]) -> Any:
+    value: Any = composed
+    for name in names:
+        value = value[name]
+    return value
 
 
 # Keys, or beginnings of keys, whose values `_contradictions` holds against others.
@@ -313,13 +380,11 @@ def _contradictions(config: RunConfig) -> Iterable[str]:
         entry = ACTIVATIONS[config.activation.name]
         if conflict := entry.conflict(**config.activation.parameters):
             yield f"activation={entry.name}: {conflict}"
+    yield from _misfits(config)
     dataset = config.dataset
-    if dataset.train_size is not None and dataset.train_size < config.batch_size:
-        yield (
-            f"batch_size={config.batch_size}: must not exceed "
-            f"dataset.train_size={dataset.train_size}"
-        )
-    if dataset.name == "image_folder":
+    if dataset.name == "image_folder" and dataset.root is None:
+        yield "dataset.root=null: must be given, as in dataset.root=FOLDER"
+    elif dataset.name == "image_folder":
         folder = Path(str(dataset.root)).expanduser()
         if not folder.is_dir():
             yield f"dataset.root={dataset.root}: there is no such folder"
@@ -327,4 +392,42 @@ def _contradictions(config: RunConfig) -> Iterable[str]:
             yield (
                 f"dataset.root={dataset.root}: the folder holds no train/ folder; "
                 "it must hold train/<class>/<images>"
+            )
+
+
+def _misfits(config: RunConfig) -> Iterable[str]:
+    """Sizes of splits, batch and warm-up that do not fit the images, where these are known."""
+    dataset = config.dataset
+    known = KNOWN.get(dataset.name)
+    if dataset.name == "fake":
+        known = dataset.images or 1000, dataset.classes or 10
+        if known[0] < 2 * known[1]:
+            yield f"dataset.images={known[0]}: must be at least 2 for each of {known[1]} classes"
+            return
+    images = dataset.train_size
+    if known is not None:
+        available, classes = known
+        try:
+            available -= validation_images(dataset.validation_size, available, classes)
+            if dataset.train_size is not None:
+                check_train_size(dataset.train_size, available, classes)
+            images = images or available
+        except DatasetError as error:
+            yield str(error)
+    if images is None:
+        return
+    if images < config.batch_size:
+        most = (
+            f"dataset.train_size={images}"
+            if dataset.train_size is not None
+            else f"the {images:,} training images of dataset={dataset.name}"
+        )
+        yield f"batch_size={config.batch_size}: must not exceed {most}"
+    elif config.epochs is not None:
+        budget = config.epochs * (images // config.batch_size)
+        warmup = config.schedule.parameters["warmup"]
+        if warmup >= budget:
+            yield (
+                f"schedule.warmup={warmup}: must be less than the budget, the {budget:,} "
+                f"iterations of epochs={config.epochs}"
             )

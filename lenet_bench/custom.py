@@ -6,11 +6,14 @@ does not import torch, nor does checking a path.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import importlib.util
 import sys
-from importlib.machinery import PathFinder
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +31,8 @@ def check_custom_path(path: str) -> str | None:
             then wherever Python searches.
 
     Returns:
-        A sentence naming what is wrong; None if the module exists. Whether the class does is
-        known only to `load_custom`.
+        A sentence naming what is wrong; None if the module exists and, as far as its source
+        tells, the class. Whether that can serve is known only to `load_custom`.
     """
     module, colon, name = path.partition(":")
     if not (colon and name.isidentifier() and all(p.isidentifier() for p in module.split("."))):
@@ -38,21 +41,90 @@ def check_custom_path(path: str) -> str | None:
             "for example my_activations:Snake"
         )
     _search_current_directory()
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    missing = top
-    # Each level is looked up in its parent's folders: find_spec("a.b") would run a's code.
-    for part in rest:
-        if spec is None:
-            break
-        missing = f"{missing}.{part}"
-        spec = PathFinder.find_spec(missing, spec.submodule_search_locations or [])
+    spec, missing = _find(module)
     if spec is None:
         return (
             f"activation.path={path!r}: no module {missing!r} in {Path.cwd()} "
             "nor where Python searches; run from the folder that holds it, or set PYTHONPATH"
         )
-    return None
+    if missing in sys.stdlib_module_names and not str(spec.origin).startswith(str(Path.cwd())):
+        return f"activation.path={path!r}: {missing} is Python's own, it has no torch.nn.Module"
+    source = _source(spec)
+    if source is None or name in source.other or name in source.classes:
+        return None
+    if name in source.functions:
+        return f"activation.path={path!r}: {name} is a function, not a torch.nn.Module class"
+    near = difflib.get_close_matches(name, source.classes | source.other, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"activation.path={path!r}: {module} has no class {name!r}{hint}"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The names that a module's source binds, by what they are bound to."""
+
+    classes: frozenset[str] = frozenset()
+    functions: frozenset[str] = frozenset()
+    other: frozenset[str] = frozenset()
+
+    def __or__(self, more: _Source) -> _Source:
+        return _Source(
+            self.classes | more.classes, self.functions | more.functions, self.other | more.other
+        )
+
+
+def _find(module: str) -> tuple[ModuleSpec | None, str]:
+    """A module's spec, and the part of its name that was looked up last."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    found = top
+    # Each level is looked up in its parent's folders: find_spec("a.b") would run a's code.
+    for part in rest:
+        if spec is None:
+            break
+        found = f"{found}.{part}"
+        spec = PathFinder.find_spec(found, spec.submodule_search_locations or [])
+    return spec, found
+
+
+def _source(spec: ModuleSpec) -> _Source | None:
+    """What a module's source binds; None where only running it would tell."""
+    if not str(spec.origin).endswith(".py"):
+        return None
+    file = Path(str(spec.origin))
+    try:
+        return _parsed(file, file.stat().st_mtime_ns, spec.parent or "")
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None
+
+
+@cache
+def _parsed(file: Path, _changed: int, package: str) -> _Source | None:
+    text = file.read_bytes()
+    if b"globals()" in text or b"__getattr__" in text:
+        return None
+    classes, functions, other = set(), set(), set()
+    stars = _Source()
+    # Bindings inside of functions are taken in too: better to accept too much here than too little.
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            classes.add(node.name)
+        elif isinstance(node, ast.FunctionDef) and not node.decorator_list:
+            functions.add(node.name)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            other.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            other.add(node.id)
+        elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            name = "." * node.level + (node.module or "")
+            spec, _ = _find(importlib.util.resolve_name(name, package))
+            found = _source(spec) if spec else None
+            if found is None:
+                return None
+            stars |= found
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            other |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    return _Source(frozenset(classes), frozenset(functions), frozenset(other)) | stars
 
 
 def load_custom(path: str) -> type[nn.Module]:

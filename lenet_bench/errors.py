@@ -1,6 +1,13 @@
-"""The one exception that reaches a user as a message instead of a traceback."""
+"""What reaches a user as a message, or not at all, instead of as a traceback."""
 
 from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+BROKEN_PIPE = 141  # what a shell gives a command that SIGPIPE ended
 
 
 class UserError(Exception):
@@ -9,3 +16,19 @@ class UserError(Exception):
     The message says what was wrong, what was given, what is allowed and how to go on; the entry
     points print it as it is and exit with code 1.
     """
+
+
+class DatasetError(UserError):
+    """A data set that is missing, damaged or unfit; the message names the file, folder or key."""
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Let a command end quietly when what it prints is no longer read, as behind `| head`."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(BROKEN_PIPE) from None

@@ -4,39 +4,27 @@ In: a stack, and the probe set, a fixed sample of training images. Out: rows of 
 list per run. Training goes on as if nothing had been measured: no noise is drawn, no running
 statistic is updated, and the gradients are those of the probe set.
 
-The probe set passes in chunks of about the batch size, with batch norm (where there is one) by the
-statistics of the chunk, as in training. Definitions: N runs, B images, C units, H*W positions.
+The probe set passes a few images at a time, so that all that is counted stays in a core's cache;
+with batch norm in chunks of about the batch size, by the statistics of the chunk, as in training.
+Definitions: N runs in the stack, n neighbours of one activation, B images, C units, P inputs of a
+unit in a chunk, which are the B*H*W positions of a feature map.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lenet_bench.stack import Batch, Stack, cross_entropy
 
-# Feature maps are counted a few images at a time: a dozen passes over what fits a core's cache
-# take a third of the time of as many over memory.
-CACHED_ELEMENTS = 1 << 18
+CACHED_ELEMENTS = 1 << 21
 
-
-@dataclass
-class _Sums:
-    """What adds up over the chunks for one hidden layer; each is (N, C), a number per unit."""
-
-    alive: Tensor  # inputs where f'(z) is not 0
-    saturated: Tensor  # inputs where |f'(z)| is small
-    nonzero: Tensor  # inputs where h is not 0
-    magnitude: Tensor  # sum of |h|
-    h: Tensor
-    h_squared: Tensor
-    z: Tensor
-    z_squared: Tensor
-    inputs: int  # per unit: images times positions
+# What adds up over the inputs of a unit: where f'(z) is not 0, |f'(z)| small, h not 0; values.
+SUMS = ("alive", "saturated", "nonzero", "magnitude", "h", "h_squared", "z", "z_squared")
 
 
 class Probe:
@@ -64,12 +52,10 @@ class Probe:
         tau: float,
         saturation: float,
     ) -> None:
-        chunks = -(-len(images) // batch_size)
         self._stack = stack
         self._everyone = range(stack.runs)
-        self._chunks = list(
-            zip(images.tensor_split(chunks), labels.tensor_split(chunks), strict=True)
-        )
+        self._images, self._labels = images, labels
+        self._batch_size = batch_size
         self._tau = tau
         self._saturation = saturation
         self._can_die = torch.tensor(
@@ -77,6 +63,14 @@ class Probe:
         )
         self._wide = torch.float32 if images.device.type == "mps" else torch.float64
         self._dead_before: dict[str, Tensor] = {}
+
+    def _chunks(self) -> Iterator[Tensor]:
+        most = self._batch_size
+        if self._stack.batch_norm == "none" and self._images.device.type == "cpu":
+            positions = self._images.shape[2] * self._images.shape[3]
+            units = self._stack.runs * self._stack.units["conv1"]
+            most = max(1, CACHED_ELEMENTS // (positions * units))
+        yield from self._images.tensor_split(-(-len(self._images) // most))
 
     def measure(self, iteration: int) -> list[list[Sequence[object]]]:
         """Probe all layers now.
@@ -86,32 +80,34 @@ class Probe:
             which have no units and so only norms. `gradient_norm` is that of the mean loss over
             the probe set's first chunk, with respect to the layer's weight.
         """
-        sums: dict[str, _Sums] = {}
         stack = self._stack
+        sums = {
+            layer: torch.zeros(
+                len(SUMS), stack.runs, units, dtype=self._wide, device=self._images.device
+            )
+            for layer, units in stack.units.items()
+        }  # (8, N, C)
+        inputs = dict.fromkeys(stack.units, 0)  # of each unit
 
         def observe(layer: str, preactivation: Tensor, activation: Tensor) -> None:
-            z, h = preactivation.detach(), activation.detach()
-            with torch.no_grad():
-                if z.dim() == 3:
-                    self._add(sums, layer, z, h)
-                    return
-                few = max(1, CACHED_ELEMENTS // z[0].numel())
-                for some_z, some_h in zip(z.split(few), h.split(few), strict=True):
-                    self._add(sums, layer, some_z, some_h)
+            inputs[layer] += preactivation.numel() // (stack.runs * stack.units[layer])
+            sums[layer] += self._count(layer, preactivation, activation)
 
-        for index, (images, labels) in enumerate(self._chunks):
-            # Gradients cost twice the pass, so one chunk, the size of a mini-batch, has to do.
-            with torch.set_grad_enabled(index == 0):
-                batch = Batch(images, self._everyone)
-                logits = stack.forward([batch], training=True, observer=observe)
-                if index == 0:
-                    stack.backward(cross_entropy(logits, labels.expand(stack.runs, -1)))
-        return self._rows(iteration, sums)
+        stack.observe(self._chunks(), observe)
+        # Gradients cost twice the pass, so the size of a mini-batch has to do.
+        first = Batch(self._images[: self._batch_size], self._everyone)
+        labels = self._labels[: self._batch_size].expand(stack.runs, -1)
+        logits = stack.forward([first], training=True, observing=True)
+        stack.backward(cross_entropy(logits, labels))
+        return self._rows(iteration, sums, inputs)
 
-    def _add(self, sums: dict[str, _Sums], layer: str, z: Tensor, h: Tensor) -> None:
+    def _count(self, layer: str, z: Tensor, h: Tensor) -> Tensor:
+        """The sums of a chunk over the inputs of each unit, (8, N, C)."""
         # z, h: (B, N*C, H, W) or (N, B, C)
         stack = self._stack
         slope = stack.derivative(layer, z).abs()
+        if z.dtype == torch.bfloat16:  # too few digits for a sum
+            z, h, slope = z.float(), h.float(), slope.float()
         low = torch.tensor(
             [self._saturation * stack.max_slope(run, layer) for run in range(stack.runs)],
             dtype=z.dtype,
@@ -121,34 +117,36 @@ class Probe:
             low = low.repeat_interleave(stack.units[layer])
         # Flags are written as 0.0 and 1.0 into one buffer: a boolean tensor costs several times
         # the time, to make as much as to count.
-        scratch = torch.empty_like(z)
-        seen = _Sums(
-            alive=self._per_unit(torch.ne(slope, 0, out=scratch)),
-            saturated=self._per_unit(torch.lt(slope, low.view(-1, 1, 1), out=scratch)),
-            nonzero=self._per_unit(torch.ne(h, 0, out=scratch)),
-            magnitude=self._per_unit(torch.abs(h, out=scratch)),
-            h=self._per_unit(h),
-            h_squared=self._per_unit(torch.square(h, out=scratch)),
-            z=self._per_unit(z),
-            z_squared=self._per_unit(torch.square(z, out=scratch)),
-            inputs=z.numel() // (stack.runs * stack.units[layer]),
+        flags = torch.empty_like(z)
+        count = partial(self._per_unit, layer)
+        found = torch.stack(
+            [
+                count(torch.ne(slope, 0, out=flags)),
+                count(torch.lt(slope, low.view(-1, 1, 1), out=flags)),
+                count(torch.ne(h, 0, out=flags)),
+                count(torch.abs(h, out=flags)),
+                count(h),
+                count(torch.square(h, out=flags)),
+                count(z),
+                count(torch.square(z, out=flags)),
+            ]
         )
+        alive, saturated = found[0], found[1]
         # Where f' is 0 throughout, no number lies below a share of its maximum.
-        seen.saturated = torch.maximum(seen.saturated, seen.inputs - seen.alive)
-        if layer in sums:
-            before = vars(sums[layer])
-            seen = _Sums(**{name: before[name] + value for name, value in vars(seen).items()})
-        sums[layer] = seen
+        torch.maximum(saturated, z.numel() // alive.numel() - alive, out=saturated)
+        return found
 
-    def _per_unit(self, x: Tensor) -> Tensor:
-        """Sum over images and positions: (B, N*C, H, W) or (N, B, C) to (N, C)."""
-        if x.dim() == 3:
-            return x.sum(1, dtype=self._wide)
-        # Position by position first, along memory; few enough terms for single precision.
-        by_image = x.permute(0, 2, 3, 1).flatten(1, 2).sum(1)  # (B, N*C)
-        return by_image.sum(0, dtype=self._wide).view(self._stack.runs, -1)
+    def _per_unit(self, layer: str, x: Tensor) -> Tensor:
+        """Sum over the inputs of each unit: (B, N*C, H, W) or (N, B, C) to (N, C)."""
+        # A product with ones adds up along memory, whatever the number of channels. A chunk has
+        # few enough terms for single precision; chunks are added up in double.
+        each = x if x.dim() == 3 else x.permute(0, 2, 3, 1).reshape(1, -1, x.shape[1])  # (., P, .)
+        ones = x.new_ones(()).expand(len(each), 1, each.shape[1])
+        return torch.bmm(ones, each).view(-1, self._stack.units[layer]).to(self._wide)
 
-    def _rows(self, iteration: int, sums: dict[str, _Sums]) -> list[list[Sequence[object]]]:
+    def _rows(
+        self, iteration: int, sums: Mapping[str, Tensor], inputs: Mapping[str, int]
+    ) -> list[list[Sequence[object]]]:
         stack = self._stack
         rows: list[list[Sequence[object]]] = [[] for _ in range(stack.runs)]
         for layer in stack.weighted_layers:
@@ -164,7 +162,7 @@ class Probe:
                 for run, (weight, gradient) in enumerate(norms):
                     rows[run].append([iteration, layer, 0, *[None] * 10, weight, gradient])
                 continue
-            values, died, revived = self._describe(layer, sums[layer])
+            values, died, revived = self._describe(layer, sums[layer], inputs[layer])
             for run, (weight, gradient) in enumerate(norms):
                 dead, dormant, saturated, zero, *moments = values[run]
                 rows[run].append(
@@ -185,21 +183,21 @@ class Probe:
                 )
         return rows
 
-    def _describe(self, layer: str, total: _Sums) -> tuple[list[list[float]], list[int], list[int]]:
-        dead = (total.alive == 0) & self._can_die[:, None]  # (N, C)
-        score = total.magnitude / total.magnitude.mean(1, keepdim=True)
+    def _describe(
+        self, layer: str, sums: Tensor, inputs: int
+    ) -> tuple[list[list[float]], list[int], list[int]]:
+        alive, saturated, nonzero, magnitude, *moments = sums  # (N, C) each
+        dead = (alive == 0) & self._can_die[:, None]
+        score = magnitude / magnitude.mean(1, keepdim=True)
         # Where a layer is silent all over, 0 / 0, every one of its units is dormant.
-        dormant = (score <= self._tau) | (total.magnitude == 0)
-        h, h_squared, z, z_squared = (
-            moment.mean(1) / total.inputs
-            for moment in (total.h, total.h_squared, total.z, total.z_squared)
-        )
+        dormant = (score <= self._tau) | (magnitude == 0)
+        h, h_squared, z, z_squared = (moment.mean(1) / inputs for moment in moments)
         values = torch.stack(
             [
                 dead.to(self._wide).mean(1),
                 dormant.to(self._wide).mean(1),
-                total.saturated.mean(1) / total.inputs,
-                1 - total.nonzero.mean(1) / total.inputs,
+                saturated.mean(1) / inputs,
+                1 - nonzero.mean(1) / inputs,
                 h,
                 (h_squared - h.square()).clamp(min=0).sqrt(),
                 z,

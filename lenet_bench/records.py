@@ -155,12 +155,23 @@ def read_status(directory: Path) -> dict[str, Any]:
 
 def mark_failed(directory: Path, error: str) -> None:
     """Say in `status.json` that a run failed whose own process could not say so."""
+    _mark(directory, "failed", error)
+
+
+def mark_interrupted(directory: Path) -> None:
+    """Say in `status.json` that a run was stopped whose own process could not say so.
+
+    How an earlier attempt ended stays on record: its rows are still there.
+    """
+    if read_status(directory).get("status") in (None, "running"):
+        _mark(directory, "interrupted", None)
+
+
+def _mark(directory: Path, status: Status, error: str | None) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    status = read_status(directory)
     known = {"name": directory.name, "iteration": 0, "metrics": {}, "seconds": 0.0}
-    write_status(
-        directory, {**known, **status, "status": "failed", "error": error, "ended": _now()}
-    )
+    changed = {"status": status, "error": error, "ended": _now()}
+    write_status(directory, {**known, **read_status(directory), **changed})
 
 
 @cache

@@ -8,13 +8,18 @@ W height and width. Feature maps of all runs lie side by side as channels, (B, N
 channels_last memory, so that the first convolution of runs that share a batch is one dense
 convolution and the second a grouped one; fully connected layers are batched products (N, B, C).
 Every operation keeps the runs apart: no run's NaN can reach another.
+
+Max pooling comes before the activation, which then has a quarter of the values to work on. That
+changes nothing: an activation that never decreases takes its maximum over a window at the window's
+largest value, and one that falls and then rises at the largest or at the smallest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
@@ -24,7 +29,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from lenet_bench.activations import ACTIVATIONS, Activation
-from lenet_bench.functional import elementwise
+from lenet_bench.convolution import Part, convolve_and_pool
+from lenet_bench.functional import elementwise, tanh_by_sigmoid
 from lenet_bench.model import LeNet, activation_module
 
 BATCH_NORM_MOMENTUM = 0.1  # torch's default, as in the plain LeNet
@@ -35,7 +41,7 @@ class Batch(NamedTuple):
     """The images that one or several runs receive."""
 
     images: Tensor  # (B, C, H, W), standardised, channels_last
-    runs: Sequence[int]  # the runs of the stack that share them
+    runs: Sequence[int]  # the runs of the stack that share them, ascending
 
 
 class Observer(Protocol):
@@ -43,6 +49,14 @@ class Observer(Protocol):
 
     def __call__(self, layer: str, preactivation: Tensor, activation: Tensor) -> None:
         """See one layer's values before pooling: (B, N*C, H, W) or (N, B, C)."""
+
+
+class _Mode(NamedTuple):
+    """What a forward pass is for."""
+
+    training: bool  # batch norm by the batch's own statistics
+    learning: bool  # running statistics are updated, RReLU draws noise
+    observer: Observer | None
 
 
 @dataclass(frozen=True)
@@ -59,14 +73,26 @@ class RunActivation:
         return ACTIVATIONS.get(self.name)
 
     @property
-    def has_fixed_torch_module(self) -> bool:
-        """Whether torch.nn has the function, with nothing learned or drawn."""
-        fixed = self.entry is not None and self.entry.torch_module is not None
-        return fixed and self.name not in ("prelu", "rrelu")
+    def fixed(self) -> Callable[[Tensor], Tensor] | None:
+        """The fastest way to compute the function, where nothing in it is learned or drawn.
+
+        That is mostly torch's own module, whose kernels do forward and backward in one pass each.
+        """
+        if self.name == "tanh":
+            return tanh_by_sigmoid
+        torch_has_it = self.entry is not None and self.entry.torch_module is not None
+        if not torch_has_it or self.name in ("prelu", "rrelu", "mish"):
+            return None  # torch's Mish takes three times as long as the zoo's formula
+        return activation_module(self.name, 1, self.parameters)
 
     @property
-    def commutes_with_max_pool(self) -> bool:
-        """Whether pooling first gives the same and costs a quarter."""
+    def may_pool_first(self) -> bool:
+        """Whether the window's largest and smallest values are enough to max-pool f of them."""
+        return self.entry is not None and self.name != "rrelu"  # noise differs within a window
+
+    @property
+    def non_decreasing(self) -> bool:
+        """Whether the window's largest value alone is enough."""
         return self.entry is not None and self.entry.non_decreasing
 
 
@@ -76,6 +102,9 @@ class _Group(NamedTuple):
     start: int
     stop: int
     activation: RunActivation  # of its first run; those of the others differ in noise at most
+
+    def holds(self, run: int) -> bool:
+        return self.start <= run < self.stop
 
 
 class _Slot(NamedTuple):
@@ -124,14 +153,11 @@ class Stack:
         self.compute = compute
         self._activations = list(activations)
         self._groups = _groups(activations, models)
-        # A norm between activation and pooling may reverse the order of its inputs.
-        self._may_pool_first = self.max_pool and self.batch_norm != "after"
-        self._pools_all_first = (
+        self._pools_first = (
             self.max_pool
             and self.batch_norm == "none"
-            and all(activation.commutes_with_max_pool for activation in activations)
+            and all(activation.may_pool_first for activation in activations)
         )
-
         self._slots = [_layout(model) for model in models]
         columns = max(slot.end for slots in self._slots for slot in slots.values())
         dtype = first.conv1.weight.dtype
@@ -152,11 +178,10 @@ class Stack:
             for name, slot in self._slots[0].items()
             if not name.startswith("activations.")
         }
-        # Torch's own modules, whose kernels do forward and backward in one pass each.
-        self._fused = {
-            group.start: activation_module(group.activation.name, 1, group.activation.parameters)
+        self._fixed = {
+            group.start: fixed
             for group in self._groups
-            if group.activation.has_fixed_torch_module
+            if (fixed := group.activation.fixed) is not None
         }
         self._slopes: dict[tuple[int, str], Tensor] = {}  # PReLU: (first run of a group, layer)
         self._modules: dict[tuple[int, str], tuple[nn.Module, dict[str, Tensor]]] = {}
@@ -178,7 +203,18 @@ class Stack:
                 torch.cat([buffers["running_mean"] for buffers in norms]).to(device),
                 torch.cat([buffers["running_var"] for buffers in norms]).to(device),
             )
-        self._steps_seen = 0  # what batch norm calls num_batches_tracked
+        # What batch norm calls num_batches_tracked; a tensor, so that a captured step counts too.
+        self._steps_seen = torch.zeros((), dtype=torch.int64, device=device)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The sources of noise that a training step draws from."""
+        return [one.generator for one in self._activations if one.generator is not None]
+
+    @property
+    def holds_foreign_code(self) -> bool:
+        """Whether some activation is the user's own module."""
+        return any(activation.entry is None for activation in self._activations)
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -217,7 +253,7 @@ class Stack:
             channels = slice(run * self.units[layer], (run + 1) * self.units[layer])
             state[f"norms.{layer}.running_mean"] = mean[channels].cpu().clone()
             state[f"norms.{layer}.running_var"] = variance[channels].cpu().clone()
-            state[f"norms.{layer}.num_batches_tracked"] = torch.tensor(self._steps_seen)
+            state[f"norms.{layer}.num_batches_tracked"] = self._steps_seen.cpu().clone()
         for (start, layer), (module, _) in self._modules.items():
             if start == run:
                 for name, buffer in module.named_buffers():
@@ -231,33 +267,57 @@ class Stack:
         batches: Sequence[Batch],
         *,
         training: bool,
+        observing: bool = False,
         observer: Observer | None = None,
     ) -> Tensor:
         """Compute the logits (N, B, classes) of all runs.
 
         Args:
             batches: The images; together they serve each of the N runs once.
-            training: Batch norm by the batch's own statistics; without an observer, its running
-                statistics are updated and RReLU draws noise.
-            observer: Sees every hidden layer before pooling. An observed pass changes no state.
+            training: Batch norm by the batch's own statistics; its running statistics are updated
+                and RReLU draws noise.
+            observing: As in training, but no state changes and no noise is drawn.
+            observer: Sees every hidden layer before pooling, while observing.
         """
-        learning = training and observer is None
-        if learning:
-            self._steps_seen += 1
-        if len(batches) > 1 and self._pools_all_first and observer is None:
-            # Putting feature maps together costs a quarter once they are pooled.
-            x = self._first_convolution(batches, self._pool)  # (B, N*C, H, W)
-            x = self._activate("conv1", x, learning)
-        else:
-            x = self._first_convolution(batches, lambda x: x)
-            x = self._after_weights("conv1", x, training, learning, observer)
-        x = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
-        x = self._after_weights("conv2", x, training, learning, observer)
-        b, _, h, w = x.shape
-        x = x.reshape(b, self.runs, -1, h, w).transpose(0, 1).reshape(self.runs, b, -1)
+        mode = _Mode(training or observing, training and not observing, observer)
+        return self._fully_connected(self._convolutional(batches, mode), mode)
+
+    def observe(self, chunks: Iterable[Tensor], observer: Observer) -> None:
+        """Show every hidden layer to an observer, without a gradient; no state changes.
+
+        Args:
+            chunks: Images (B, C, H, W) that all runs share. The convolutional layers see chunk
+                after chunk, the fully connected ones all of them at once.
+            observer: What looks on.
+        """
+        mode = _Mode(training=True, learning=False, observer=observer)
+        with torch.no_grad():
+            features = [
+                self._convolutional([Batch(images, range(self.runs))], mode) for images in chunks
+            ]
+            if self.batch_norm == "none":
+                features = [torch.cat(features, 1)]
+            for chunk in features:
+                self._fully_connected(chunk, mode)
+
+    def _convolutional(self, batches: Sequence[Batch], mode: _Mode) -> Tensor:
+        """From images to the features (N, B, C*H*W) that the fully connected layers receive."""
+        if mode.learning:
+            self._steps_seen.add_(1)
+        if self._pools_first and mode.observer is None:
+            maps = self._activate_each("conv1", self._first_pooled(batches), mode)
+            weight, bias = self._weight("conv2"), self._bias("conv2")
+            parts = self._parts("conv2", range(self.runs))
+            pooled = convolve_and_pool(maps, weight, bias, self.runs, parts)
+            maps = self._activate_each("conv2", pooled, mode)
+            return torch.cat([self._flattened(part) for part in maps])
+        x = self._after_weights("conv1", self._first_convolution(batches), mode)
+        z = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
+        return self._flattened(self._after_weights("conv2", z, mode))
+
+    def _fully_connected(self, x: Tensor, mode: _Mode) -> Tensor:
         for layer in self.hidden_layers[2:]:
-            x = self._linear(layer, x)  # (N, B, C)
-            x = self._after_weights(layer, x, training, learning, observer)
+            x = self._after_weights(layer, self._linear(layer, x), mode)  # (N, B, C)
         return self._linear("logits", x)
 
     def backward(self, losses: Tensor) -> None:
@@ -277,24 +337,78 @@ class Stack:
     def _bias(self, layer: str) -> Tensor:
         return self._shared[f"{layer}.bias"].flatten().to(self.compute)
 
-    def _first_convolution(
-        self, batches: Sequence[Batch], then: Callable[[Tensor], Tensor]
+    def _flattened(self, maps: Tensor) -> Tensor:
+        """(B, n*C, H, W) of n runs, after the second layer, as (n, B, C*H*W)."""
+        b, _, h, w = maps.shape
+        each = maps.reshape(b, -1, self.units["conv2"], h, w).transpose(0, 1)
+        return each.reshape(len(each), b, -1)
+
+    def _parts(self, layer: str, runs: Iterable[int]) -> list[Part]:
+        """How the channels of some runs divide by group; a part is empty where a group has none."""
+        chosen = set(runs)
+        parts = []
+        for group in self._groups:
+            members = [run for run in range(group.start, group.stop) if run in chosen]
+            f = partial(self._activate_some, layer, group, members)
+            falls = not group.activation.non_decreasing
+            parts.append(Part(len(members) * self.units[layer], f if falls else None))
+        return parts
+
+    def _activate_some(
+        self, layer: str, group: _Group, members: Sequence[int], z: Tensor
     ) -> Tensor:
-        """Convolve each batch for the runs it serves, apply `then`, and put the runs in order."""
+        """f(z) for some runs of a group, without a gradient: (B, n*C, H, W)."""
+        if (group.start, layer) in self._slopes:
+            places = [run - group.start for run in members]
+            slopes = self._slopes[group.start, layer][places]
+            units = self.units[layer]
+            slope = slopes.expand(-1, units).reshape(-1, 1, 1).to(z.dtype)
+            return torch.where(z > 0, z, slope * z)
+        return self._activate_group(layer, group, z, learning=False)
+
+    def _first_pooled(self, batches: Sequence[Batch]) -> list[Tensor]:
+        """The first convolution, pooled: for each group (B, n*C, H, W)."""
         weight, bias = self._weight("conv1"), self._bias("conv1")  # (N*C, C_in, 5, 5), (N*C,)
+        maps: dict[int, Tensor] = {}
+        for batch, some_weight, some_bias in self._of_each_batch(batches, weight, bias):
+            parts = self._parts("conv1", batch.runs)
+            pooled = convolve_and_pool([batch.images], some_weight, some_bias, 1, parts)
+            if len(batches) == 1:
+                return list(pooled)
+            for group, part in zip(self._groups, pooled, strict=True):
+                maps |= self._by_run(part, [run for run in batch.runs if group.holds(run)])
+        return [self._in_order(maps, range(g.start, g.stop)) for g in self._groups]
+
+    def _first_convolution(self, batches: Sequence[Batch]) -> Tensor:
+        """The first convolution, each batch for the runs it serves."""
+        weight, bias = self._weight("conv1"), self._bias("conv1")
+        maps: dict[int, Tensor] = {}
+        for batch, some_weight, some_bias in self._of_each_batch(batches, weight, bias):
+            x = F.conv2d(batch.images, some_weight, some_bias)
+            if len(batches) == 1:
+                return x
+            maps |= self._by_run(x, batch.runs)
+        return self._in_order(maps, range(self.runs))
+
+    def _of_each_batch(
+        self, batches: Sequence[Batch], weight: Tensor, bias: Tensor
+    ) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """Each batch with the weights and biases of the first convolution of its runs."""
         if len(batches) == 1:
-            return then(F.conv2d(batches[0].images, weight, bias))
+            yield batches[0], weight, bias
+            return
         units = self.units["conv1"]
         each_weight, each_bias = weight.split(units), bias.split(units)
-        maps: dict[int, Tensor] = {}
         for batch in batches:
-            x = F.conv2d(
-                batch.images,
-                torch.cat([each_weight[run] for run in batch.runs]),
-                torch.cat([each_bias[run] for run in batch.runs]),
-            )
-            maps.update(zip(batch.runs, then(x).split(units, dim=1), strict=True))
-        return torch.cat([maps[run] for run in range(self.runs)], dim=1)
+            some_weight = torch.cat([each_weight[run] for run in batch.runs])
+            yield batch, some_weight, torch.cat([each_bias[run] for run in batch.runs])
+
+    def _by_run(self, maps: Tensor, runs: Sequence[int]) -> dict[int, Tensor]:
+        return dict(zip(runs, maps.split(self.units["conv1"], dim=1), strict=True)) if runs else {}
+
+    @staticmethod
+    def _in_order(maps: Mapping[int, Tensor], runs: range) -> Tensor:
+        return torch.cat([maps[run] for run in runs], dim=1)
 
     def _linear(self, layer: str, x: Tensor) -> Tensor:
         weight, bias = self._shared[f"{layer}.weight"], self._shared[f"{layer}.bias"]
@@ -302,35 +416,32 @@ class Stack:
             bias.unsqueeze(1).to(self.compute), x, weight.transpose(1, 2).to(self.compute)
         )
 
-    def _after_weights(
-        self, layer: str, z: Tensor, training: bool, learning: bool, observer: Observer | None
-    ) -> Tensor:
+    def _after_weights(self, layer: str, z: Tensor, mode: _Mode) -> Tensor:
         """Norm, activation and pooling, in the order of the plain LeNet or an equivalent one."""
         if self.batch_norm == "before":
-            z = self._norm(layer, z, training, learning)
-        convolution = layer.startswith("conv")
-        if convolution and self._may_pool_first and observer is None:
-            return self._pooled_activation(layer, z, learning)
-        h = self._activate(layer, z, learning)
-        if observer is not None:
-            observer(layer, z, h)
+            z = self._norm(layer, z, mode)
+        h = self._by_group(
+            layer, z, lambda group, part: self._activate_group(layer, group, part, mode.learning)
+        )
+        if mode.observer is not None:
+            mode.observer(layer, z, h)
         if self.batch_norm == "after":
-            h = self._norm(layer, h, training, learning)
-        return self._pool(h) if convolution else h
+            h = self._norm(layer, h, mode)
+        return self._pool(h) if layer.startswith("conv") else h
 
     def _pool(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.max_pool else F.avg_pool2d(x, 2)
 
-    def _norm(self, layer: str, x: Tensor, training: bool, learning: bool) -> Tensor:
+    def _norm(self, layer: str, x: Tensor, mode: _Mode) -> Tensor:
         mean, variance = self._statistics[layer]
         flat = x if x.dim() == 4 else x.transpose(0, 1).flatten(1)  # (B, N*C, ...)
         result = F.batch_norm(
             flat.to(mean.dtype),
-            mean if learning or not training else None,
-            variance if learning or not training else None,
+            mean if mode.learning or not mode.training else None,
+            variance if mode.learning or not mode.training else None,
             self._shared[f"norms.{layer}.weight"].flatten(),
             self._shared[f"norms.{layer}.bias"].flatten(),
-            training=training,
+            training=mode.training,
             momentum=BATCH_NORM_MOMENTUM,
             eps=BATCH_NORM_EPS,
         ).to(self.compute)
@@ -340,22 +451,12 @@ class Stack:
 
     # --- activations --------------------------------------------------------------------------
 
-    def _activate(self, layer: str, z: Tensor, learning: bool) -> Tensor:
-        return self._by_group(
-            layer, z, lambda group, part: self._activate_group(layer, group, part, learning)
-        )
-
-    def _pooled_activation(self, layer: str, z: Tensor, learning: bool) -> Tensor:
-        """Activation and max pooling, pooling first wherever the activation allows it."""
-
-        def pooled(group: _Group, part: Tensor) -> Tensor:
-            if group.activation.commutes_with_max_pool:
-                return self._activate_group(layer, group, self._pool(part), learning)
-            return self._pool(self._activate_group(layer, group, part, learning))
-
-        if all(group.activation.commutes_with_max_pool for group in self._groups):
-            return self._activate(layer, self._pool(z), learning)  # pools all runs at once
-        return self._by_group(layer, z, pooled)
+    def _activate_each(self, layer: str, parts: Sequence[Tensor], mode: _Mode) -> list[Tensor]:
+        """f(z) of each group's own tensor, (B, n*C, H, W)."""
+        return [
+            self._activate_group(layer, group, part, mode.learning)
+            for group, part in zip(self._groups, parts, strict=True)
+        ]
 
     def _by_group(self, layer: str, z: Tensor, apply: Callable[[_Group, Tensor], Tensor]) -> Tensor:
         """Apply a function to the part of each group and put the results side by side."""
@@ -364,6 +465,8 @@ class Stack:
         # (B, N*C, H, W) of a convolution, (N, B, C) of a fully connected layer
         dim, width = (1, self.units[layer]) if z.dim() == 4 else (0, 1)
         parts = z.split([(group.stop - group.start) * width for group in self._groups], dim)
+        if dim == 1:  # a few channels of many, one after the other, are slow to compute on
+            parts = tuple(part.contiguous(memory_format=torch.channels_last) for part in parts)
         results = [apply(group, part) for group, part in zip(self._groups, parts, strict=True)]
         return torch.cat(results, dim)
 
@@ -375,9 +478,8 @@ class Stack:
             result: Tensor = functional_call(module, leaves, (plain,))
             # Its parameters may be of another type than a bfloat16 pass, and so its result.
             return result.view_as(z).to(z.dtype)
-        if group.start in self._fused:
-            fused: Tensor = self._fused[group.start](z)
-            return fused
+        if group.start in self._fixed:
+            return self._fixed[group.start](z)
         entry = group.activation.entry
         assert entry is not None
         return elementwise(z, entry, self._arguments(layer, group, z, learning))
@@ -435,7 +537,7 @@ class Stack:
             return math.nan
         arguments = activation.entry.arguments(activation.parameters)
         if activation.name == "prelu":
-            group = next(group for group in self._groups if group.start <= run < group.stop)
+            group = next(group for group in self._groups if group.holds(run))
             learned = self._slopes[group.start, layer][run - group.start].detach()
             arguments["slope"] = float(learned.abs().max())
         return activation.entry.max_slope(**arguments)

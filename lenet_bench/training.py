@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lenet_bench import build
+from lenet_bench.capture import Replayed
 from lenet_bench.config import RunConfig
 from lenet_bench.datasets import Dataset, Split
 from lenet_bench.model import LeNet
@@ -128,14 +129,27 @@ def train_stack(
             end as interrupted.
 
     Returns:
-        An outcome per run. An error while training is no exception but the outcome `failed`.
+        An outcome per run. An error while training is no exception but the outcome `failed`. A
+        stack that does not fit the device's memory is trained as two of half the size.
 
     Raises:
         UserError: Before anything is written: the device, the activation or the batch size cannot
             be used.
     """
-    trainer = _StackTrainer(runs, dataset, index, progress, stopped)
-    return trainer.train()
+    options: dict[str, Any] = {"index": index, "progress": progress, "stopped": stopped}
+    try:
+        return _StackTrainer(runs, dataset, **options).train()
+    except torch.OutOfMemoryError:
+        if len(runs) == 1:
+            raise
+    # Only now, with the exception gone, is the memory free again.
+    torch.cuda.empty_cache()
+    half = len(runs) // 2
+    return [
+        outcome
+        for part in (runs[:half], runs[half:])
+        for outcome in train_stack(part, dataset, **options)
+    ]
 
 
 class _StackTrainer:
@@ -215,6 +229,19 @@ class _StackTrainer:
         ]
         rates = torch.tensor([live.learning_rates for live in self.live], dtype=torch.float64)
         self.learning_rates = rates.to(self.device, parameters)  # (N, T)
+        # What a step reads and writes keeps its place in memory, so that it can be replayed.
+        self.chosen = {
+            seed: torch.zeros(common.batch_size, dtype=torch.int64, device=self.device)
+            for seed in self.runs_by_seed
+        }
+        self.rate = torch.zeros(len(runs), 1, dtype=parameters, device=self.device)
+        self.row = torch.zeros(3, len(runs), dtype=parameters, device=self.device)
+        self.replayed_step = Replayed(
+            self._step,
+            self.device,
+            self.stack.generators,
+            capture=not self.stack.holds_foreign_code,
+        )
         # Loss, correct predictions and gradient norm of each iteration since the last write.
         self.block = torch.zeros(3, BLOCK, len(runs), dtype=parameters, device=self.device)
         self.in_block = 0
@@ -240,6 +267,10 @@ class _StackTrainer:
             self._train()
         except KeyboardInterrupt:  # where nobody handles the signal, as in a notebook
             self._interrupt()
+        except torch.OutOfMemoryError as error:
+            if len(self.live) > 1:
+                raise  # half as many may fit
+            self._fail(error)
         except Exception as error:  # one stack's failure must not end the sweep
             self._fail(error)
         finally:
@@ -249,11 +280,11 @@ class _StackTrainer:
 
     def _train(self) -> None:
         self._look(force=True)
-        for images, labels in self._batches():
+        for chosen in self._batches():
             if self.stopped():
                 self._interrupt()
                 return
-            self._step(images, labels)
+            self._iterate(chosen)
             if self.in_block == BLOCK:
                 self._write_block()
             self._look(force=self.iteration == self.iterations)
@@ -261,8 +292,8 @@ class _StackTrainer:
                 return
         self._finish()
 
-    def _batches(self) -> Iterator[tuple[list[Batch], Tensor]]:
-        """The batches of each iteration up to the budget, and their labels (N, B)."""
+    def _batches(self) -> Iterator[dict[int, Tensor]]:
+        """For each iteration up to the budget, the images (B,) that runs of each seed train on."""
         streams = {seed: build.stream(seed, build.BATCH_ORDER) for seed in self.runs_by_seed}
         size, done = self.common.batch_size, 0
         while True:
@@ -274,30 +305,33 @@ class _StackTrainer:
                 if done == self.iterations:
                     return
                 done += 1
-                chosen = {seed: order[k * size : (k + 1) * size] for seed, order in orders.items()}
-                labels = {seed: self.train_images.labels[chosen[seed]] for seed in chosen}
-                yield (
-                    [
-                        Batch(self.train_images.batch(chosen[seed]), runs)
-                        for seed, runs in self.runs_by_seed.items()
-                    ],
-                    torch.stack([labels[live.run.config.seed] for live in self.live]),
-                )
+                yield {seed: order[k * size : (k + 1) * size] for seed, order in orders.items()}
 
-    def _step(self, images: list[Batch], labels: Tensor) -> None:
+    def _iterate(self, chosen: Mapping[int, Tensor]) -> None:
         """One mini-batch update of every run."""
-        logits = self.stack.forward(images, training=True)  # (N, B, classes)
-        losses = cross_entropy(logits, labels)  # (N,)
-        self.stack.backward(losses)
-        row = self.block[:, self.in_block]  # (3, N)
-        row[0] = losses.detach()
-        row[1] = (logits.detach().argmax(2) == labels).sum(1)
-        torch.linalg.vector_norm(self.stack.gradients, dim=1, out=row[2])
-        self.optimizer.step(
-            self.stack.gradients, self.learning_rates[:, self.iteration : self.iteration + 1]
-        )
+        for seed, indices in chosen.items():
+            self.chosen[seed].copy_(indices)
+        self.rate.copy_(self.learning_rates[:, self.iteration : self.iteration + 1])
+        self.replayed_step()
+        self.block[:, self.in_block] = self.row
         self.iteration += 1
         self.in_block += 1
+
+    def _step(self) -> None:
+        """The update itself: from `chosen` and `rate` to new parameters and `row`."""
+        batches = [
+            Batch(self.train_images.batch(self.chosen[seed]), runs)
+            for seed, runs in self.runs_by_seed.items()
+        ]
+        each = {seed: self.train_images.labels[indices] for seed, indices in self.chosen.items()}
+        labels = torch.stack([each[live.run.config.seed] for live in self.live])  # (N, B)
+        logits = self.stack.forward(batches, training=True)  # (N, B, classes)
+        losses = cross_entropy(logits, labels)  # (N,)
+        self.stack.backward(losses)
+        self.row[0] = losses.detach()
+        self.row[1] = (logits.detach().argmax(2) == labels).sum(1)
+        torch.linalg.vector_norm(self.stack.gradients, dim=1, out=self.row[2])
+        self.optimizer.step(self.stack.gradients, self.rate)
 
     def _epoch(self, iteration: int) -> int:
         return math.ceil(iteration / self.per_epoch)

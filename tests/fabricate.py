@@ -37,7 +37,7 @@ def configuration(**changes: Any) -> dict[str, Any]:
         "batch_size": 128,
         "iterations": 200,
         "epochs": None,
-        "probe": {"every": 50, "images": 1024},
+        "probe": {"every": 200, "images": 1024},
         "evaluate": {"every": 50},
         "precision": "float32",
         "device": "auto",

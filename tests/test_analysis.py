@@ -124,9 +124,10 @@ def test_equal_names_with_other_images_are_other_datasets(tmp_path: Path) -> Non
     [
         (lambda data: data[:-9], 119, "last line is cut off"),
         (lambda data: b"", 0, "is empty"),
-        (lambda data: data.splitlines(keepends=True)[0], 0, None),
-        (lambda data: data.replace(b"\n60,", b"\nsixty,"), 119, "1 unreadable line"),
-        (lambda data: data + b"\0" * 64 + b"\n", 120, "1 unreadable line"),
+        (lambda data: data.splitlines(keepends=True)[0], 0, "holds no rows"),
+        (lambda data: data.replace(b"\n60,", b"\nsixty,"), 119, "1 unreadable line is left out"),
+        (lambda data: data + b"a,b\nc\n", 120, "2 unreadable lines are left out"),
+        (lambda data: data + b"\0" * 64 + b"\n", 120, "1 unreadable line is left out"),
         (lambda data: data + b"121,9,0.01,0.5,0.5,1,7,7\n", 120, "1 unreadable line"),
         (lambda data: data.replace(b"\n1,1,", b"\n1,1,0.01,0.5,0.5,1\n1,1,"), 120, "1 repeated"),
         (lambda data: data.replace(b"iteration,", b"step,", 1), 0, "lacks the column iteration"),
@@ -134,19 +135,38 @@ def test_equal_names_with_other_images_are_other_datasets(tmp_path: Path) -> Non
     ],
 )
 def test_a_damaged_csv_is_used_as_far_as_it_goes(
-    sweep: Path, caplog: pytest.LogCaptureFixture, damage: object, rows: int, words: str | None
+    sweep: Path, caplog: pytest.LogCaptureFixture, damage: object, rows: int, words: str
 ) -> None:
     path = sweep / "relu-0" / "train.csv"
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
     train = load_sweep(sweep).train
     assert (train["run"] == "relu-0").sum() == rows
     assert (train["run"] != "relu-0").sum() == 360
-    if words is None:
-        assert not caplog.messages
-    else:
-        assert len(caplog.messages) == 1
-        assert str(path) in caplog.messages[0]
-        assert words in caplog.messages[0]
+    assert len(caplog.messages) == 1
+    assert str(path) in caplog.messages[0]
+    assert words in caplog.messages[0]
+
+
+def test_integers_written_as_floats_are_no_damage(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = sweep / "relu-0" / "train.csv"
+    path.write_bytes(path.read_bytes().replace(b"\n60,", b"\n60.0,"))
+    assert len(load_sweep(sweep).train) == 480
+    assert not caplog.messages
+
+
+def test_a_run_that_was_stopped_before_it_began_lacks_nothing(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = write_run(sweep, "zz", np.array([]), status="interrupted", seed=7)
+    for name in ("train", "evaluation", "layers"):
+        (run / f"{name}.csv").unlink()
+    loaded = load_sweep(sweep)
+    assert len(loaded.train) == 480
+    assert len(loaded.evaluation)
+    assert len(loaded.layers)
+    assert not caplog.messages
 
 
 def test_missing_files_are_named_unless_switched_off(
@@ -284,6 +304,63 @@ def test_groups_never_hide_a_run(tmp_path: Path) -> None:
     np.testing.assert_allclose([relu["test_accuracy_low"], relu["test_accuracy_high"]], [low, high])
     assert (sigmoid["runs"], sigmoid["failed"], sigmoid["reached"]) == (3, 1, 0)
     assert np.isnan(sigmoid["iterations_to_target_median"])
+
+
+DAMAGE = {
+    "missing": None,
+    "empty": b"",
+    "other columns": b"a,b\n1,2\n",
+    "no losses": b"iteration,epoch\n" + b"".join(b"%d,1\n" % i for i in range(1, 121)),
+    "no rows": b"iteration,epoch,lr,loss,accuracy,grad_norm\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_run_whose_losses_are_lost_did_not_miss_the_target(sweep: Path, damage: str) -> None:
+    path, content = sweep / "relu-0" / "train.csv", DAMAGE[damage]
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    summary = summarise(load_sweep(sweep)).set_index("run")
+    lost = summary.loc["relu-0"]
+    assert lost[["final_train_loss", "mean_train_loss", "target_reached"]].isna().all()
+    assert summary["target_reached"].sum() == 3
+    groups = summarise_groups(summary.reset_index()).set_index("activation")
+    relu, tanh = groups.loc["relu"], groups.loc["tanh"]
+    assert (relu["reached"], relu["never"], tanh["reached"], tanh["never"]) == (1, 0, 2, 0)
+    assert relu["iterations_to_target_median"] == summary.loc["relu-1", "iterations_to_target"]
+
+
+def test_a_record_that_ends_early_has_no_final_loss(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = tmp_path / "s"
+    flat = np.full(1200, 2.3)
+    for seed, losses in enumerate((flat, flat, np.linspace(2.3, 0.1, 1200))):
+        path = write_run(sweep, f"relu-{seed}", losses, seed=seed) / "train.csv"
+        if seed != 1:
+            lines = path.read_bytes().splitlines(keepends=True)
+            path.write_bytes(b"".join(lines[: 88 if seed == 0 else 1001]))
+    summary = summarise(load_sweep(sweep)).set_index("run")
+    assert f"{sweep / 'relu-0'}: train.csv ends at 87 of 1,200" in caplog.messages[0]
+    assert "ends at 1,000 of 1,200" in caplog.messages[1]
+    assert len(caplog.messages) == 2
+    assert summary["final_train_loss"].notna().tolist() == [False, True, False]
+    assert summary["mean_train_loss"].notna().tolist() == [False, True, False]
+    # The first may have got there later, the second did not, the third did before its end.
+    assert summary["target_reached"].tolist() == [pd.NA, False, True]
+    (_, group) = next(summarise_groups(summary.reset_index()).iterrows())
+    assert (group["reached"], group["never"], group["final_train_loss_n"]) == (1, 1, 1)
+
+
+def test_only_a_whole_record_can_show_that_a_run_never_got_there(tmp_path: Path) -> None:
+    flat = np.full(100, 2.3)
+    expected = {"finished": 1, "diverged": 1, "interrupted": 0, "failed": 0, "running": 0}
+    for status, never in expected.items():
+        sweep = tmp_path / status
+        write_run(sweep, "a", flat, status=status)
+        group = summarise_groups(summarise(load_sweep(sweep))).iloc[0]
+        assert (group["reached"], group["never"]) == (0, never), status
 
 
 def test_groups_keep_what_varies_apart(tmp_path: Path) -> None:

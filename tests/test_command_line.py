@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+import lenet_bench
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.config import ConfigError
 from lenet_bench.initialization import SCHEMES
@@ -183,7 +184,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("lr=", ("lr=: must be", "number")),
     ("lr=-1", ("lr=-1: must be greater than 0",)),
     ("lr=nan", ("lr=nan: must be a finite number",)),
-    ("lr=1e400", ("lr=inf: must be a finite number",)),
+    ("lr=1e400", ("lr=1e400: must be a finite number greater than 0",)),
     ("lr=fast", ("lr=fast: must be", "number")),
     ("lr=true", ("lr=true: must be", "number")),
     ("lr={a:1}", ("lr=", "number")),
@@ -224,6 +225,10 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("probe.evry=1", ("probe.evry=1: ", "did you mean probe.every?", "probe.images")),
     ("probe.every.x=1", ("probe.every.x=1: probe.every holds a value",)),
     ("lr.x=1", ("lr.x=1: lr holds a value",)),
+    ("name=3", ("name=3: the configuration has no such key; it has activation",)),
+    ("+lr=3", ("+lr=3: lr is there already; leave out the +",)),
+    ("+probe.every=3", ("+probe.every=3: probe.every is there already; leave out the +",)),
+    ("+hydra.sweep.dir=a", ("+hydra.sweep.dir=a: hydra.sweep.dir is there already",)),
     ("probe=1", ("probe=1: must be set key by key, as in probe.KEY=VALUE",)),
     ("probe=null", ("probe=null: must be set key by key",)),
     ("activation.negative_slope=0.1", ("activation=relu has no such key; it has none",)),
@@ -241,12 +246,23 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("++activation=tanh", ("++activation=tanh: must be activation=CHOICE",)),
     ("activation=glob(*)", ("activation.path: must be given",)),  # custom is one of them
     ("activation=glob(nothing*)", ("activation=glob(nothing*): holds no values",)),
+    ("activation.name=foo", ("activation.name=foo: use activation=CHOICE; allowed: ", "tanh")),
+    ("activation.name=tanh", ("activation.name=tanh: use activation=tanh",)),
+    ("activation.name=tanh,elu", ("activation.name=tanh,elu: use activation=tanh,elu",)),
+    ("init.name=zeros", ("init.name=zeros: use init=zeros",)),
+    ("~model.name", ("~model.name: use model=CHOICE",)),
+    ("activation=relu,", ("activation=relu,: cannot be read as KEY=VALUE (a trailing comma)",)),
+    ("hydra/launcher=joblib", ("no such launcher; pip install hydra-joblib-launcher brings",)),
+    ("hydra/launcher=submitit_slurm", ("pip install hydra-submitit-launcher brings it",)),
     ("experiment=a,b", ("experiment=a,b: takes one preset at a time",)),
     ("experiment=null", ("experiment=null: there is no such experiment",)),
     ("experiment=", ("experiment=: there is no such experiment",)),
     # sections
-    ("model.hidden=[0]", ("model.hidden=", "greater than or equal to 1")),
-    ("model.hidden=120", ("model.hidden=120: must be a valid list",)),
+    ("model.hidden=[0]", ("model.hidden=[0]: ", "greater than or equal to 1")),
+    ("model.hidden=[a]", ("model.hidden=[a]: ", "integer")),
+    ("init.gain=0", ("init.gain=0: must be 'auto' or a number greater than 0",)),
+    ("lr=abc", ("lr=abc: must be a number greater than 0",)),
+    ("model.hidden=120", ("model.hidden=120: must be a list, each item an integer",)),
     ("model.hidden=[120],[0]", ("model.hidden=", "greater than or equal to 1")),
     ("model.channels=[6]", ("model.channels=[6]: must have at least 2 items",)),
     ("device=gpu", ("device=gpu: must be auto, cpu, mps, cuda or cuda:K",)),
@@ -285,6 +301,15 @@ def test_a_mistake_is_answered_in_one_line(
 # several arguments, then what each line of mistake begins with
 COMBINED: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("dataset=image_folder",), ("dataset.root: must be given, as in dataset.root=VALUE",)),
+    (
+        ("dataset=image_folder", "dataset.root=null"),
+        ("dataset.root=null: must be given, as in dataset.root=FOLDER",),
+    ),
+    (
+        ("+lr=3", "seed=-1", "activation=sigmiod", "activation.name=tanh"),
+        ("+lr=3: lr is there", "seed=-1: must be", "activation=sigmiod: there is no such",
+         "activation.name=tanh: use activation=tanh"),
+    ),
     (("dataset=image_folder", "dataset.root=~"), ("dataset.root=~: cannot be read",)),
     (
         ("dataset=image_folder", "dataset.root=/no/such/folder"),
@@ -294,7 +319,10 @@ COMBINED: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         ("dataset=image_folder", "dataset.root='/no/Bücher und mehr'"),
         ("dataset.root=/no/Bücher und mehr: there is no such folder",),
     ),
-    (("dataset=fake", "dataset.size=8"), ("dataset.size=8: must be greater than or equal to 16",)),
+    (
+        ("dataset=fake", "dataset.size=8"),
+        ("dataset.size=8: must be an integer greater than or equal to 16",),
+    ),
     (("activation=custom",), ("activation.path: must be given",)),
     (("activation=custom", "lr=0.1"), ("activation.path: must be given",)),
     (("activation=relu,custom",), ("activation.path: must be given",)),
@@ -341,6 +369,20 @@ COMBINED: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         ("schedule.warmup=150: must be less than the budget, iterations=100",),
     ),
     (("dataset.train_size=20",), ("batch_size=128: must not exceed dataset.train_size=20",)),
+    (
+        ("device=cuda", "lr=0", "batch_size=100000"),
+        ("lr=0: must be", "batch_size=100000: must not exceed the 1,297 training images"),
+    ),
+    (("dataset=mnist,digits", "batch_size=5000"), ("batch_size=5000: must not exceed the 1,297",)),
+    (
+        ("schedule.warmup=300", "epochs=2", "dataset.train_size=300"),
+        ("schedule.warmup=300: must be less than the budget, the 4 iterations of epochs=2",),
+    ),
+    (("dataset=fake", "dataset.images=5"), ("dataset.images=5: must be at least 2 for each of",)),
+    (
+        ("activation=custom", "activation.path=torch.nn:Nope"),
+        ("activation.path=torch.nn:Nope: torch.nn has no class 'Nope'",),
+    ),
     (
         ("dataset.train_size=20,200", "batch_size=16,64"),
         ("batch_size=64: must not exceed dataset.train_size=20",),
@@ -391,6 +433,40 @@ def test_mistakes_are_reported_together_and_nothing_else(
         assert any(problem.startswith(begin) for problem in answer.problems), answer.text
     count = "1 mistake" if len(begins) == 1 else f"{len(begins)} mistakes"
     assert f"{count} in the configuration:" in answer.text
+
+
+# the files of an image folder, then what its only line of mistake must hold
+FOLDERS: list[tuple[tuple[str, ...], str]] = [
+    (("train/",), "train: no class folder in it"),
+    (("train/cat/1.png",), "train: only one class, 'cat'; at least two are needed"),
+    (("train/cat/1.png", "train/dog/"), "train/dog: no image in this class folder"),
+    (("train/cat/1.png", "train/dog/1.txt"), "train/dog: no image in this class folder"),
+    (
+        ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png"),
+        "test/dog: missing class folder; train has 'dog' that test lacks",
+    ),
+    (
+        ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/"),
+        "test/dog: no image in this class folder",
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "says"), FOLDERS, ids=[says for _, says in FOLDERS])
+def test_an_image_folder_is_looked_into(
+    command: Command, tmp_path: Path, files: tuple[str, ...], says: str
+) -> None:
+    """Before torch is loaded, and together with other mistakes."""
+    for file in files:
+        path = tmp_path / file
+        (path if file.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not file.endswith("/"):
+            path.touch()
+    answer = command("dataset=image_folder", f"dataset.root={tmp_path}", "lr=-1")
+    answer.is_refusal()
+    folder, lr = sorted(answer.problems)
+    assert folder.startswith(f"{tmp_path}/{says}")
+    assert lr.startswith("lr=-1: must be")
 
 
 PRESETS = {
@@ -558,8 +634,10 @@ def test_the_examples_of_help_are_accepted(command: Command) -> None:
     for line in examples.splitlines():
         if line.startswith("lenet-bench "):
             folder = command.folder / f"example-{hash(line)}"
-            (folder / "photos" / "train").mkdir(parents=True)
-            (folder / "mine.py").write_text("", encoding="utf-8")
+            for name in ("cat", "dog"):
+                (folder / "photos" / "train" / name).mkdir(parents=True)
+                (folder / "photos" / "train" / name / "1.png").touch()
+            (folder / "mine.py").write_text("class Wave: pass", encoding="utf-8")
             # Many runs take their time to be composed; one seed shows as much.
             arguments = [re.sub(r"range\(\d+\)", "1", item) for item in shlex.split(line)[1:]]
             answer = command.within(folder, *arguments)
@@ -709,6 +787,35 @@ def test_an_answer_takes_less_than_two_seconds(arguments: tuple[str, ...], tmp_p
         seconds.append(time.perf_counter() - start)
         assert done.returncode == (0 if arguments == ("--help",) else 1)
     assert statistics.median(seconds) < 2
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--hydra-help", "-sc install=zsh"])
+def test_a_reader_may_leave(arguments: str, tmp_path: Path) -> None:
+    """As `head` does: no traceback, and the exit code of a broken pipe."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "lenet_bench", *arguments.split()],
+            cwd=tmp_path, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path) -> None:
+    """What comes first is imported by a file that presses it."""
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    done = real("--help", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_version_is_lenet_benchs(tmp_path: Path) -> None:
+    """Hydra's besides, as it reads the command line."""
+    done = real("--version", folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"lenet-bench {lenet_bench.__version__} (Hydra 1.")
+    assert done.stderr == ""
 
 
 def test_a_mistake_goes_to_standard_error(tmp_path: Path) -> None:

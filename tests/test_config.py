@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -140,7 +142,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     ]  # fmt: skip
     assert (config.lr, config.weight_decay, config.seed) == (0.01, 0, 0)
     assert (config.batch_size, config.iterations, config.epochs) == (128, 2000, None)
-    assert (config.probe.every, config.probe.images, config.probe.tau) == (50, 1024, 0.1)
+    assert (config.probe.every, config.probe.images, config.probe.tau) == (200, 1024, 0.1)
     assert (config.checkpoint.every, config.precision, config.device) == (500, "float32", "auto")
     assert config.optimizer.parameters == {"momentum": 0.9, "nesterov": False}
     assert config.init.parameters["gain"] == 1
@@ -225,14 +227,55 @@ def test_a_refused_value_is_named_with_its_key_and_what_is_allowed(
     problems = mistakes(changed(key, value))
     shown = "null" if value is None else str(value)
     shown = shown.lower() if isinstance(value, bool) else shown
+    assert len(problems) == 1, problems
     for problem in problems:
         assert problem.startswith(f"{key}=")
         assert "\n" not in problem
         for jargon in ("Input", "validation", "instance", "constrained"):
             assert jargon not in problem.replace("validation_size", "")
-    if not isinstance(value, list):
-        assert f"{key}={shown}: " in "\n".join(problems)
-    assert any(says in problem for problem in problems)
+    if isinstance(value, list):
+        shown = f"[{','.join(map(str, value))}]"
+    assert problems[0].startswith(f"{key}={shown}: ")
+    assert says in problems[0]
+
+
+# key, values of a wrong type, what is allowed: all of it, in one line
+WRONG_TYPES: list[tuple[str, tuple[object, ...], str]] = [
+    ("lr", ("abc", None, True, [0.1]), "a number greater than 0"),
+    ("lr", (float("inf"),), "a finite number greater than 0"),
+    ("seed", ("0", 0.5, None),
+     "an integer greater than or equal to 0 and less than 9223372036854775808"),
+    ("init.gain", (0, -1, "automatic", None, True), "'auto' or a number greater than 0"),
+    ("init.bias", ("none", True), "a number or null"),
+    ("evaluate.every", (-1, "never", None, 0.5),
+     "'auto' or an integer greater than or equal to 0"),
+    ("dataset.validation_size", (0, 1.5, -3, "abc", None, True),
+     "an integer greater than or equal to 1 or a number greater than 0 and less than 1"),
+    ("dataset.train_size", (0, "all", 1.5), "an integer greater than or equal to 1 or null"),
+    ("epochs", (0, "x"), "an integer greater than or equal to 1 or null"),
+    ("model.hidden", ([0], ["a"], [0, -1, "b"], 120),
+     "a list, each item an integer greater than or equal to 1"),
+    ("report.target_loss", (0, "x"), "a number greater than 0 or null"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [(key, value, allowed) for key, values, allowed in WRONG_TYPES for value in values],
+)
+def test_whatever_is_wrong_with_a_value_one_line_tells_all_that_is_allowed(
+    key: str, value: object, allowed: str
+) -> None:
+    """Not one line for each thing it might have been."""
+    (problem,) = mistakes(changed(key, value))
+    assert problem.partition(": ")[2] == f"must be {allowed}"
+
+
+def test_a_choice_that_there_is_not_is_named_in_words() -> None:
+    """As it may stand in a preset of one's own."""
+    (problem,) = mistakes(changed("activation.name", "rleu"))
+    assert problem.startswith("activation=rleu: there is no such activation; did you mean relu? ")
+    assert problem.endswith(", swish, tanh")
 
 
 def ends_of_ranges() -> Iterator[tuple[str, str, Parameter]]:
@@ -268,7 +311,7 @@ def test_allowed_bounds_are_allowed() -> None:
         ("iterations", 1), ("batch_size", 1), ("model.hidden", []), ("model.width", 64),
         ("dataset.split_seed", 2**32 - 1), ("device", "cuda:7"), ("optimizer.momentum", 0),
         ("init.gain", "auto"), ("init.bias", -1.0), ("lr", 5e-324), ("lr", 1),
-        ("dataset.validation_size", 0.5), ("dataset.validation_size", 1),
+        ("dataset.validation_size", 0.5), ("dataset.validation_size", 10),
     ]:  # fmt: skip
         parse(changed(key, value))
 
@@ -351,15 +394,49 @@ def test_several_mistakes_are_reported_together() -> None:
         ({"optimizer.momentum": 0, "optimizer.nesterov": True}, "optimizer.nesterov=true"),
         ({"schedule.warmup": 2000}, "schedule.warmup=2000: must be less than the budget"),
         ({"dataset.train_size": 127}, "batch_size=128: must not exceed dataset.train_size=127"),
+        ({"batch_size": 1298}, "batch_size=1298: must not exceed the 1,297 training images of"),
+        ({"dataset.train_size": 1298}, "dataset.train_size=1298: does not fit the 1,297 training"),
+        ({"dataset.validation_size": 1370}, "batch_size=128: must not exceed the 127 training"),
+        ({"dataset.validation_size": 1488}, "dataset.validation_size=1488: does not fit the 1,497"),
+        ({"dataset.validation_size": 0.001}, "dataset.validation_size=0.001 (1 images): does not"),
+        ({"schedule.warmup": 20, "epochs": 2}, "schedule.warmup=20: must be less than the budget"),
+        (
+            {"schedule.warmup": 4, "epochs": 2, "dataset.train_size": 300},
+            "schedule.warmup=4: must be less than the budget, the 4 iterations of epochs=2",
+        ),
     ],
 )
 def test_contradictions_are_named(changes: dict[str, object], says: str) -> None:
     """One beyond the bound is refused."""
     config = composed()
     for key, value in changes.items():
-        section, name = key.split(".")
-        config = {**config, section: {**config[section], name: value}}
-    assert says in mistakes(config)[0]
+        section, _, name = key.rpartition(".")
+        inner = {**config[section], name: value} if section else value
+        config = {**config, section or name: inner}
+    (problem,) = mistakes(config)
+    assert problem.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "batch_size", "images"),
+    [
+        ("cifar10", 45001, "45,000"), ("cifar100", 45001, "45,000"),
+        ("mnist", 55001, "55,000"), ("fashion_mnist", 55001, "55,000"), ("fake", 901, "900"),
+    ],
+)  # fmt: skip
+def test_the_number_of_training_images_is_known_beforehand(
+    dataset: str, batch_size: int, images: str
+) -> None:
+    """As the data sets' authors give it, less the validation images."""
+    (problem,) = mistakes(changed("batch_size", batch_size, f"dataset={dataset}"))
+    assert f"must not exceed the {images} training images of dataset={dataset}" in problem
+    parse(changed("batch_size", batch_size - 1, f"dataset={dataset}"))
+
+
+def test_fake_images_need_two_of_a_class() -> None:
+    """One for training, one for validation."""
+    (problem,) = mistakes(composed("dataset=fake", "dataset.images=19", "batch_size=1"))
+    assert problem == "dataset.images=19: must be at least 2 for each of 10 classes"
 
 
 def test_near_contradictions_are_allowed() -> None:
@@ -369,7 +446,14 @@ def test_near_contradictions_are_allowed() -> None:
     dataset = {**config["dataset"], "train_size": 128}
     schedule = {"name": "constant", "warmup": 1999}
     parse({**config, "optimizer": optimizer, "dataset": dataset, "schedule": schedule})
-    parse({**config, "schedule": {**schedule, "warmup": 5000}, "epochs": 100})
+    parse({**config, "schedule": {**schedule, "warmup": 999}, "epochs": 100})  # of 10 batches
+    for key, value in [
+        ("batch_size", 1297), ("dataset.train_size", 1297), ("dataset.validation_size", 1369),
+    ]:  # fmt: skip
+        parse(changed(key, value))
+    parse(
+        composed("dataset=fake", "dataset.images=20", "dataset.validation_size=10", "batch_size=10")
+    )
 
 
 def test_rrelu_needs_lower_below_upper() -> None:
@@ -392,6 +476,11 @@ def test_rrelu_needs_lower_below_upper() -> None:
         ("no_such_module_here:Wave", "no module 'no_such_module_here'"),
         ("torch.no_such_part:Wave", "no module 'torch.no_such_part'"),
         ("", "not of the form"),
+        ("torch.nn:Nope", "torch.nn has no class 'Nope'"),
+        ("torch.nn:Sigmiod", "torch.nn has no class 'Sigmiod'; did you mean Sigmoid?"),
+        ("os:system", "os is Python's own"),
+        ("math:sin", "math is Python's own"),
+        ("yaml:safe_load", "safe_load is a function, not a torch.nn.Module class"),
         (5, "must be a valid string"),
     ],
 )
@@ -401,6 +490,48 @@ def test_a_bad_path_of_an_own_activation_is_named(path: object, says: str) -> No
     assert problem.startswith(f"activation.path={path}: ")
     assert says in problem
     assert problem.count("activation.path") == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\nclass Wave(torch.nn.Module): pass",
+        "if True:\n    class Wave: pass",
+        "from other import Wave",
+        "import other as Wave",
+        "Wave = 3",
+        "Wave: object",
+        "for Wave in (): pass",
+        "@decorated\ndef Wave(): pass",
+        "from torch import *",  # torch fills its own globals when it is run
+        "globals()['Wave'] = 3",
+        "def __getattr__(name): ...",
+        "this is no Python",
+    ],
+)
+def test_what_may_be_a_class_is_left_to_the_import(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the source must not be stricter than running it."""
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    parse(changed("activation.path", "mine:Wave", "activation=custom"))
+    (tmp_path / "mine.py").write_text("def Wave(): pass", encoding="utf-8")
+    os.utime(tmp_path / "mine.py", ns=(1, 1))  # a clock too coarse to tell the two apart
+    (problem,) = mistakes(changed("activation.path", "mine:Wave", "activation=custom"))
+    assert "Wave is a function" in problem
+
+
+def test_an_own_module_may_be_called_as_one_of_pythons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is found first."""
+    (tmp_path / "wave.py").write_text("class Wave: pass", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    parse(changed("activation.path", "wave:Wave", "activation=custom"))
 
 
 def test_an_image_folder_has_to_exist_and_hold_train(tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision.datasets import FakeData
+from torchvision.datasets.folder import IMG_EXTENSIONS as TORCHVISIONS
 
 from lenet_bench.datasets import Dataset, DatasetError, Split, load
 from lenet_bench.datasets import cache as image_cache
 from lenet_bench.datasets.dataset import assemble, channel_statistics
 from lenet_bench.errors import UserError
+from lenet_bench.image_files import IMG_EXTENSIONS
+from lenet_bench.split_sizes import KNOWN
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,17 @@ def counts(split: Split, classes: int) -> list[int]:
 
 
 # --- digits -------------------------------------------------------------------------------------
+
+
+def test_what_is_known_beforehand_of_digits_is_so() -> None:
+    """The configuration is checked against it before anything is read."""
+    data = load(name="digits", validation_size=200, split_seed=0)
+    assert KNOWN["digits"] == (len(data.train) + len(data.validation), len(data.classes))
+
+
+def test_an_image_ends_as_torchvision_says() -> None:
+    """Its list, kept where torchvision is not loaded."""
+    assert IMG_EXTENSIONS == TORCHVISIONS
 
 
 def test_digits_have_the_documented_shape() -> None:

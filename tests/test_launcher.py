@@ -275,11 +275,11 @@ def test_hydras_mode_run_works(lenet: Lenet) -> None:
 def test_a_failure_is_one_line_and_exit_code_one(
     lenet: Lenet, launcher: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A batch that the training split cannot fill is known only once the data are loaded."""
-    done = lenet(*TINY, "batch_size=140", f"hydra/launcher={launcher}")
+    """A device that the machine lacks is known only once torch is loaded."""
+    done = lenet(*TINY, "device=cuda:99", f"hydra/launcher={launcher}")
     assert done.code == 1
     captured = capsys.readouterr()
-    assert "batch_size=140: the training split of dataset=fake has" in captured.err
+    assert "device=cuda:99: this machine has" in captured.err
     assert "Traceback" not in captured.err + captured.out
 
 
@@ -287,8 +287,8 @@ def test_a_failure_in_mode_run_is_exit_code_one(
     lenet: Lenet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No sweep report would tell."""
-    assert lenet(*TINY, "batch_size=140", "hydra.mode=RUN").code == 1
-    assert "batch_size=140" in capsys.readouterr().err
+    assert lenet(*TINY, "device=cuda:99", "hydra.mode=RUN").code == 1
+    assert "device=cuda:99" in capsys.readouterr().err
 
 
 # --- the plan -------------------------------------------------------------------------------------

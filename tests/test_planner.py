@@ -133,7 +133,7 @@ def test_what_keeps_two_runs_apart(
 
 
 def test_an_own_module_shares_a_stack_with_itself_alone(configure: Configure) -> None:
-    paths = ("test_planner:One", "test_planner:Two")
+    paths = ("torch.nn:ReLU", "torch.nn:Tanh")
     configs = [
         configure("activation=custom", f"activation.path={path}", seed=seed)
         for seed in (0, 1)

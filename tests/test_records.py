@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lenet_bench.records import COLUMNS, RunRecorder, mark_failed, read_status
+from lenet_bench.records import COLUMNS, RunRecorder, mark_failed, mark_interrupted, read_status
 
 SMALL = (
     "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8", "iterations=24",
@@ -164,6 +164,16 @@ def test_marking_keeps_what_was_known(tmp_path: Path) -> None:
     assert status["iteration"] == 500
     assert status["metrics"] == {"train_loss": 1.0}
     assert status["device"] == "cpu"
+
+
+def test_a_stopped_run_keeps_how_an_earlier_attempt_ended(tmp_path: Path) -> None:
+    """A stop before it began anew leaves the rows of then, and their record."""
+    mark_interrupted(tmp_path / "never")
+    status = read_status(tmp_path / "never")
+    assert (status["status"], status["iteration"], status["error"]) == ("interrupted", 0, None)
+    mark_failed(tmp_path / "before", "out of memory")
+    mark_interrupted(tmp_path / "before")
+    assert read_status(tmp_path / "before")["error"] == "out of memory"
 
 
 # --- endings, in this process ---------------------------------------------------------------------

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from fabricate import descent, write_run
 from hypothesis import given
@@ -39,7 +40,7 @@ from lenet_bench.reporting.curves import (
 from lenet_bench.reporting.labels import spread
 from lenet_bench.reporting.palette import PALETTE, activation_style
 from lenet_bench.reporting.report import distinct_runs, write_report
-from lenet_bench.reporting.tables import print_table
+from lenet_bench.reporting.tables import comparison_rows, print_table
 
 
 def three(directory: Path, seeds: int = 3, iterations: int = 200) -> Path:
@@ -433,6 +434,20 @@ def test_table_is_plain_and_whole_away_from_a_terminal(tmp_path: Path) -> None:
     assert f"wrote {directory / 'report.html'}" in lines
 
 
+def test_table_tells_never_from_unknown(tmp_path: Path) -> None:
+    for seed in range(4):
+        losses = np.full(200, 2.3) if seed == 0 else descent(200, seed)
+        run = write_run(tmp_path / "s", f"relu-{seed}", losses, seed=seed)
+        if seed == 1:
+            (run / "train.csv").unlink()
+    write_run(tmp_path / "s", "tanh-0", np.full(50, 2.3), activation="tanh", status="interrupted")
+    report = write_report(tmp_path / "s", tmp_path / "s")
+    headers, rows = comparison_rows(report.groups, report.keys)
+    cells = {row[0]: row[headers.index("iterations to target")] for row in rows}
+    assert re.fullmatch(r"median \d+, never \(1 of 4\), n/a \(1 of 4\)", cells["relu"])
+    assert cells["tanh"] == "n/a (1 of 1)"
+
+
 def test_table_on_a_narrow_terminal_keeps_numbers_whole(tmp_path: Path) -> None:
     report = write_report(three(tmp_path / "s"), tmp_path / "s")
     stream = io.StringIO()
@@ -499,6 +514,44 @@ def test_an_output_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written.*--output"):
         write_report(directory, tmp_path / "file")
+
+
+def test_a_run_directory_receives_no_report(tmp_path: Path) -> None:
+    run = three(tmp_path / "s", seeds=1) / "relu-0"
+    before = sorted(run.rglob("*"))
+    for arguments in ([str(run)], [str(run), "--output", str(run)]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert f"{run}: is a run directory" in str(caught.value)
+        assert f"give the sweep directory, {run.parent}, or another place" in str(caught.value)
+    assert sorted(run.rglob("*")) == before
+    main([str(run), "--output", str(tmp_path / "elsewhere")])
+    assert (tmp_path / "elsewhere" / "summary.csv").exists()
+    assert sorted(run.rglob("*")) == before
+
+
+def test_directories_start_from_the_folder_of_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three(tmp_path / "a" / "s", seeds=1)
+    three(tmp_path / "b", seeds=2)
+    monkeypatch.chdir(tmp_path)
+    for sweeps, output in ((["a/s"], "a/s"), (["a/s", "b"], "c/d")):
+        write_report(sweeps, output)
+        monkeypatch.chdir(tmp_path / "a")  # reading it from elsewhere
+        table = pd.read_csv(tmp_path / output / "summary.csv")
+        for run, directory in zip(table["run"], table["directory"], strict=True):
+            assert not Path(directory).is_absolute()
+            assert (tmp_path / output / directory / "status.json").is_file()
+            assert Path(directory).name == run.rpartition("/")[2]
+        monkeypatch.chdir(tmp_path)
+
+
+def test_the_title_names_activations_in_the_tables_order(tmp_path: Path) -> None:
+    report = write_report(three(tmp_path / "s", seeds=1), tmp_path / "s")
+    _, rows = comparison_rows(report.groups, report.keys)
+    assert report.title.startswith("sigmoid, tanh, relu on digits (3 runs)")
+    assert [row[0] for row in rows] == ["sigmoid", "tanh", "relu"]
 
 
 def test_help_imports_nothing_heavy() -> None:

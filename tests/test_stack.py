@@ -171,7 +171,7 @@ def test_an_observer_sees_the_plain_intermediates_and_changes_nothing(
         seen[layer] = (preactivation, activation)
 
     x, n = images(), len(models)
-    stack.forward(shared(x, n), training=True, observer=observe)
+    stack.observe([x], observe)
     assert tuple(seen) == models[0].hidden_layers
     for run, model in enumerate(models):
         model.train().activations.eval()  # no noise

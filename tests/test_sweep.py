@@ -143,6 +143,36 @@ def test_ctrl_c_leaves_complete_rows(start: Callable[..., Sweep], to_all: bool) 
     assert (sweep.folder / "summary.csv").exists()
 
 
+def test_ctrl_c_while_workers_start_up_is_no_failure(start: Callable[..., Sweep]) -> None:
+    """They do not listen yet: what ends them is the signal that the command passes on."""
+    sweep = start(*LONG, "seed=0,1")
+    sweep.wait_until(lambda: len(sweep.workers()) == 2)
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    assert sweep.process.wait(60) == 130, sweep.text
+    assert "failed" not in sweep.text
+    assert "Stopped." in sweep.text
+    assert [read_status(path)["status"] for path in sweep.runs] == ["interrupted"] * 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_records_the_runs_that_never_began(
+    start: Callable[..., Sweep], workers: int
+) -> None:
+    """They are interrupted at iteration 0, and in the summary."""
+    sweep = start(
+        *LONG, "seed=0,1,2,3", "hydra.launcher.stack_size=1", f"hydra.launcher.workers={workers}"
+    )
+    sweep.wait_until_training(workers)
+    sweep.process.send_signal(signal.SIGINT)
+    assert sweep.process.wait(60) == 130, sweep.text
+    statuses = [read_status(path) for path in sweep.runs]
+    assert [status["status"] for status in statuses] == ["interrupted"] * 4
+    assert sum(status["iteration"] == 0 for status in statuses) == 4 - workers
+    with (sweep.folder / "summary.csv").open() as table:
+        assert [row["status"] for row in csv.DictReader(table)] == ["interrupted"] * 4
+    assert "left out" not in sweep.text
+
+
 def test_ctrl_c_stops_one_by_one_launching_too(start: Callable[..., Sweep]) -> None:
     """With Hydra's basic launcher, no further job starts."""
     arguments = [item for item in LONG if "workers" not in item]

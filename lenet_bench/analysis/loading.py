@@ -115,10 +115,12 @@ class Sweep:
             else [True] * len(self.runs)
         )
         frames = []
-        for directory, status, expected in zip(
-            self.runs["directory"], self.runs["status"], switched_on, strict=True
+        columns_of_runs = (self.runs[name] for name in ("directory", "status", "iteration"))
+        for directory, status, iteration, expected in zip(
+            *columns_of_runs, switched_on, strict=True
         ):
             expected = expected and status not in ("failed", "running")
+            expected = expected and not (status == "interrupted" and iteration == 0)
             frames.append(_read_csv(Path(directory) / file, columns, expected))
         frame = pd.concat(frames, ignore_index=True).rename(columns={"lr": "scheduled_lr"})
         for name, dtype in columns.items():
@@ -351,10 +353,14 @@ def _read_csv(path: Path, columns: Mapping[str, str], expected: bool) -> pd.Data
         if "iteration" in missing:
             return empty
     frame = frame.reindex(columns=list(columns))
+    if expected and frame.empty:
+        log.warning("%s: holds no rows", path)
     keys = [name for name in ("iteration", "split", "layer") if name in columns]
     repeated = frame.duplicated(keys, keep="last")
     if repeated.any():
-        log.warning("%s: %d repeated rows; the last of each is used", path, repeated.sum())
+        count = int(repeated.sum())
+        words = f"{count:,} repeated row{'s' * (count != 1)}"
+        log.warning("%s: %s; the last of each is used", path, words)
         frame = frame[~repeated].sort_values("iteration", kind="stable")
     return frame
 
@@ -373,7 +379,10 @@ def _read_damaged(path: Path, data: bytes, columns: Mapping[str, str]) -> pd.Dat
         frame = frame[frame[name].notna() | blank]
     whole = [name for name in numeric if columns[name] == "int64"]
     frame = frame.dropna(subset=whole)
-    log.warning("%s: %d unreadable lines are left out", path, len(lines) - 1 - len(frame))
+    left_out = len(lines) - 1 - len(frame)
+    if left_out:
+        words = "1 unreadable line is" if left_out == 1 else f"{left_out:,} unreadable lines are"
+        log.warning("%s: %s left out", path, words)
     return frame.astype({name: columns[name] for name in whole})
 
 

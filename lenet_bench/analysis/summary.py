@@ -3,11 +3,13 @@
 In goes a :class:`~lenet_bench.analysis.loading.Sweep`; out come ``summary.csv``'s frame and the
 comparison over seeds. A group is a configuration without its seed. Intervals are Student's t,
 95 %, over the seeds; one seed has none. Final values count only for runs that finished; a run
-that diverged stays in the table as one that never reached the target.
+that diverged stays in the table as one that never reached the target. Of a run whose record ends
+before it does, nobody knows: it counts neither as having reached the target nor as never.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from lenet_bench.analysis.loading import OUTCOMES, Sweep, varying_keys
+
+log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,6 +33,7 @@ AVERAGED = ("final_train_loss", "mean_train_loss", "iterations_to_target", "test
 SUMMARY = (
     *("status", "error", "iteration", "budget", "seconds", "classes"),
     *("final_train_loss", "mean_train_loss", "target_loss", "iterations_to_target"),
+    "target_reached",
     *("evaluated_train_loss", "evaluated_train_accuracy"),
     *("final_validation_loss", "final_validation_accuracy"),
     *("best_validation_accuracy", "best_validation_iteration", "test_loss", "test_accuracy"),
@@ -87,10 +92,11 @@ def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
     """A row per run: configuration, status, final and best metrics, seconds.
 
     ``final_train_loss`` is the mean over the last 25 iterations, ``mean_train_loss`` over the
-    whole run (nats). ``target_loss`` is the argument, else the run's ``report.target_loss``, else
-    half of chance, ln(classes) / 2; a run that diverged never reached it, whatever its loss had
-    been before. Evaluation metrics come from ``evaluation.csv``; where a run
-    has none, from ``status.json``.
+    whole run (nats); both are NaN where a finished run's ``train.csv`` is not complete.
+    ``target_loss`` is the argument, else the run's ``report.target_loss``, else half of chance,
+    ln(classes) / 2; a run that diverged never reached it, whatever its loss had been before.
+    ``target_reached`` is missing where the record cannot tell. Evaluation metrics come from
+    ``evaluation.csv``; where a run has none, from ``status.json``.
     """
     runs = sweep.runs
     frame = runs.drop(columns=[c for c in OUTCOMES if c not in ("run", "sweep", *SUMMARY)])
@@ -104,7 +110,17 @@ def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
     )
     frame["iteration"] = train.pop("iteration").fillna(runs["iteration"])
     frame[train.columns] = train
-    frame.loc[runs["status"] == "diverged", "iterations_to_target"] = np.nan
+    diverged = runs["status"] == "diverged"
+    frame.loc[diverged, "iterations_to_target"] = np.nan
+    finished = runs["status"] == "finished"
+    complete = (
+        finished & frame["mean_train_loss"].notna() & ~(frame["iteration"] < runs["iteration"])
+    )
+    _warn_of_short_records(runs, frame["iteration"], finished & frame["mean_train_loss"].notna())
+    frame.loc[finished & ~complete, ["final_train_loss", "mean_train_loss"]] = np.nan
+    reached = frame["iterations_to_target"].notna().astype("boolean")
+    known = reached | diverged | (complete & frame["target_loss"].notna())
+    frame["target_reached"] = reached.where(known)
     evaluated = _evaluated(sweep)
     recorded = {
         "evaluated_train_loss": "train_loss",
@@ -124,9 +140,11 @@ def summarise_groups(summary: pd.DataFrame) -> pd.DataFrame:
 
     Columns: ``activation`` and the keys that vary; ``runs``, ``seeds`` and how many ``finished``,
     ``diverged``, ``failed`` or are ``unfinished``; for each averaged column its ``_mean``,
-    ``_low``, ``_high`` and ``_n``; ``reached`` and ``iterations_to_target_median``. The mean of
+    ``_low``, ``_high`` and ``_n``; how many ``reached`` the target and how many ``never`` did, and
+    ``iterations_to_target_median``. The mean of
     ``iterations_to_target`` is given only when every run got there; the median counts runs that
-    never did as infinitely slow and is NaN when it is one of those.
+    ``never`` did as infinitely slow, is NaN when it is one of those, and leaves out runs whose
+    record cannot tell.
     """
     keys = group_keys(summary)
     rows = []
@@ -142,14 +160,16 @@ def summarise_groups(summary: pd.DataFrame) -> pd.DataFrame:
             "unfinished": len(group) - sum(counts.values()),
             "target_loss": group["target_loss"].iloc[0],
         }
-        reached = group["iterations_to_target"].notna()
+        reached = group["target_reached"].eq(True).fillna(False).astype(bool)
+        never = group["target_reached"].eq(False).fillna(False).astype(bool)
         for name in AVERAGED:
             averaged = finished[name]
             if name == "iterations_to_target":
                 averaged = group[name] if reached.all() else group[name].iloc[:0]
             row |= {f"{name}_{part}": value for part, value in vars(interval(averaged)).items()}
         row["reached"] = int(reached.sum())
-        median = np.median(group["iterations_to_target"].fillna(np.inf))
+        row["never"] = int(never.sum())
+        median = group["iterations_to_target"].fillna(np.inf)[reached | never].median()
         row["iterations_to_target_median"] = median if np.isfinite(median) else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
@@ -198,6 +218,18 @@ def _losses(sweep: Sweep) -> list[tuple[npt.NDArray[np.int64], Floats]]:
     iterations, losses = train["iteration"].to_numpy(), train["loss"].to_numpy()
     none = np.array([], dtype=np.int64)
     return [(iterations[i], losses[i]) for i in (rows.get(r, none) for r in sweep.runs["run"])]
+
+
+def _warn_of_short_records(
+    runs: pd.DataFrame, last: pd.Series[float], readable: pd.Series[bool]
+) -> None:
+    """Name the finished runs whose losses end early; the loader names those without any."""
+    for number in runs.index[readable & (last < runs["iteration"])]:
+        run = runs.loc[number]
+        log.warning(
+            "%s: train.csv ends at %s of %s; its final and mean loss are left out",
+            run["directory"], f"{last[number]:,.0f}", f"{run['iteration']:,.0f}",
+        )  # fmt: skip
 
 
 def _judge(

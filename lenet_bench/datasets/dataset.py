@@ -14,13 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lenet_bench.errors import UserError
+from lenet_bench.errors import DatasetError
 
 SIDE = 32  # pixels of LeNet-5's input (LeCun et al. 1998)
-
-
-class DatasetError(UserError):
-    """A data set that is missing, damaged or unfit; the message names the file, folder or key."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +16,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from rich.progress import MofNCompleteColumn
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lenet_bench.datasets import cache
-from lenet_bench.datasets.dataset import DatasetError, Source, Split
+from lenet_bench.datasets.dataset import Source, Split
 from lenet_bench.datasets.progress import progress_bar
+from lenet_bench.errors import DatasetError
+from lenet_bench.image_files import scan
 
 LEAST_SIDE = 2
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"}
 _CHUNK = 256
 _NAMED = 3
-
-
-@dataclass(frozen=True)
-class _Folder:
-    classes: tuple[str, ...]
-    files: list[os.DirEntry[str]]  # training images first, class by class, sorted by name
-    labels: list[int]
-    train_images: int
-    has_test: bool
 
 
 class _UnfitError(Exception):
@@ -53,7 +44,7 @@ def read_image_folder(root: Path, size: int | None) -> Source:
         DatasetError: the folder, one of its class folders or an image is missing or unfit.
     """
     try:
-        folder = _scan(root)
+        folder = scan(root)
         key = cache.key(root, size, folder.files)
     except OSError as error:
         raise DatasetError(f"dataset.root={root}: cannot read it ({error})") from error
@@ -69,75 +60,6 @@ def read_image_folder(root: Path, size: int | None) -> Source:
         # Cloned, as a view would keep the memory of all images, which sharing would share.
         test=Split(tensor[cut:].clone(), labels[cut:].clone()) if folder.has_test else None,
     )
-
-
-def _scan(root: Path) -> _Folder:
-    layout = "images are expected as train/<class>/* and, optionally, test/<class>/*"
-    if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "no such folder"
-        raise DatasetError(f"dataset.root={root}: {problem}; {layout} in it")
-    if not (root / "train").is_dir():
-        found = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-        raise DatasetError(f"dataset.root={root}: no folder train in it, but {found}; {layout}")
-    classes = _class_folders(root / "train")
-    if not classes:
-        raise DatasetError(f"{root / 'train'}: no class folder in it; {layout}")
-    if len(classes) == 1:
-        raise DatasetError(
-            f"{root / 'train'}: only one class, {classes[0]!r}; at least two are needed"
-        )
-    splits = ["train"]
-    if (root / "test").is_dir():
-        splits.append("test")
-        _compare_classes(root, classes, _class_folders(root / "test"))
-    files: list[os.DirEntry[str]] = []
-    labels: list[int] = []
-    train_images = 0
-    for split in splits:
-        for label, name in enumerate(classes):
-            members = _image_files(root / split / name)
-            if not members:
-                raise DatasetError(
-                    f"{root / split / name}: no image in this class folder (an image ends in "
-                    f"{', '.join(IMG_EXTENSIONS)}); add some, or remove the class from train and "
-                    "test"
-                )
-            files += members
-            labels += [label] * len(members)
-        train_images = train_images or len(files)
-    return _Folder(classes, files, labels, train_images, "test" in splits)
-
-
-def _class_folders(folder: Path) -> tuple[str, ...]:
-    return tuple(
-        sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    )
-
-
-def _compare_classes(root: Path, train: Sequence[str], test: Sequence[str]) -> None:
-    for here, there, missing in (
-        ("train", "test", sorted(set(train) - set(test))),
-        ("test", "train", sorted(set(test) - set(train))),
-    ):
-        if missing:
-            raise DatasetError(
-                f"{root / there / missing[0]}: missing class folder; {here} has {missing[0]!r}"
-                f"{f' and {len(missing) - 1} more' * (len(missing) > 1)} that {there} lacks: both "
-                "must have the same classes"
-            )
-
-
-def _image_files(folder: Path) -> list[os.DirEntry[str]]:
-    files = []
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                files += _image_files(Path(entry.path))
-            elif entry.name.lower().endswith(IMG_EXTENSIONS):
-                files.append(entry)
-    return files
 
 
 def _decode(files: Sequence[os.DirEntry[str]], size: int | None) -> NDArray[np.uint8]:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
-from lenet_bench.datasets.dataset import DatasetError, Split
+from lenet_bench.datasets.dataset import Split
+from lenet_bench.errors import DatasetError
+from lenet_bench.split_sizes import check_train_size, validation_images
 
 
 def hold_out(
@@ -25,16 +27,8 @@ def hold_out(
     Raises:
         DatasetError: too few or too many validation images, or a class too small to divide.
     """
-    available, least = len(split), len(classes)
-    fraction = isinstance(validation_size, float)
-    count = round(validation_size * available) if fraction else int(validation_size)
-    if not least <= count <= available - least:
-        as_images = f" ({count:,} images)" if fraction else ""
-        raise DatasetError(
-            f"dataset.validation_size={validation_size}{as_images} does not fit the {available:,} "
-            f"training images: with {least} classes, {_allowed(least, available - least)}, so "
-            "that validation and what is left for training have an image of each class"
-        )
+    available = len(split)
+    count = validation_images(validation_size, available, len(classes))
     _require(split, classes, 2, "to divide between training and validation")
     train, validation = train_test_split(
         np.arange(available), test_size=count, stratify=split.labels.numpy(), random_state=seed
@@ -50,15 +44,9 @@ def subset(train: Split, classes: tuple[str, ...], train_size: int, seed: int) -
     Raises:
         DatasetError: more images asked for than there are, or fewer than one a class.
     """
-    available, least = len(train), len(classes)
-    if not least <= train_size <= available:
-        raise DatasetError(
-            f"dataset.train_size={train_size} does not fit the {available:,} training images left "
-            f"by dataset.validation_size: with {least} classes, {_allowed(least, available)}, or "
-            "null for all"
-        )
+    check_train_size(train_size, len(train), len(classes))
     kept = resample(
-        np.arange(available),
+        np.arange(len(train)),
         replace=False,
         n_samples=train_size,
         random_state=seed,
@@ -71,10 +59,6 @@ def subset(train: Split, classes: tuple[str, ...], train_size: int, seed: int) -
 
 def _take(split: Split, indices: NDArray[np.int64]) -> Split:
     return split.take(torch.from_numpy(indices))
-
-
-def _allowed(least: int, most: int) -> str:
-    return f"{least:,} to {most:,} are allowed" if least <= most else "no size is possible"
 
 
 def _require(split: Split, classes: tuple[str, ...], least: int, purpose: str) -> None:

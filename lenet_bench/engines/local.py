@@ -22,7 +22,7 @@ from torch import multiprocessing
 
 from lenet_bench.datasets import Dataset
 from lenet_bench.errors import UserError
-from lenet_bench.records import mark_failed
+from lenet_bench.records import mark_failed, mark_interrupted
 from lenet_bench.training import Outcome, Run, train_stack
 
 # glibc returns large blocks to the system at once and pays for fresh pages at every iteration;
@@ -104,15 +104,17 @@ def train(
         workers: Processes; with one, the stacks are trained in this process.
         progress: Called with run-iterations done since the last call.
         finished: Called with the outcomes of a stack when it ends.
-        stop: When requested, running stacks write what they have and no other starts.
+        stop: When requested, running stacks write what they have and no other starts; the runs of
+            those others are recorded as interrupted.
     """
     if workers == 1:
         _keep_memory()
         with stop.handled():
             for job in jobs:
-                if stop():
-                    return
-                finished(_train_job(job, datasets, progress, stop))
+                outcomes = (
+                    _interrupted(job) if stop() else _train_job(job, datasets, progress, stop)
+                )
+                finished(outcomes)
         return
     for dataset in datasets.values():
         dataset.share_memory()
@@ -139,6 +141,12 @@ def _failed(job: StackJob, error: str) -> list[Outcome]:
     for run in job.runs:
         mark_failed(run.directory, error)
     return [Outcome(run.directory, "failed", {}, error) for run in job.runs]
+
+
+def _interrupted(job: StackJob) -> list[Outcome]:
+    for run in job.runs:
+        mark_interrupted(run.directory)
+    return [Outcome(run.directory, "interrupted", {}) for run in job.runs]
 
 
 class _Pool:
@@ -176,6 +184,9 @@ class _Pool:
             finally:
                 for process in self.processes.values():
                     process.join()
+                if self.stop():
+                    for job in self.waiting:
+                        self.finished(_interrupted(job))
 
     def _start_worker(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -221,9 +232,12 @@ class _Pool:
         job = self.running.pop(pipe)
         process = self.processes.pop(pipe)
         process.join()
-        if job is not None:
+        if job is not None and self.stop():
+            # A worker that is still starting up dies of the signal that asks it to stop.
+            self.finished(_interrupted(job))
+        elif job is not None:
             self.tries[job.index] = self.tries.get(job.index, 0) + 1
-            again = self.tries[job.index] < TRIES and not self.stop()
+            again = self.tries[job.index] < TRIES
             cause = f"its worker process died (exit code {process.exitcode})"
             if again:
                 print(f"Stack {job.index}: {cause}; it is tried again.", file=sys.stderr)

@@ -14,25 +14,31 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from lenet_bench.errors import UserError
+from lenet_bench.errors import UserError, reader_may_leave
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    # pandas and matplotlib take a second to import; --help and mistakes do not wait for them.
-    from lenet_bench.reporting.report import write_report
-    from lenet_bench.reporting.tables import print_table
-
     try:
         output = given.output or _default_output(given.sweeps)
+        if (output / "status.json").is_file():
+            raise UserError(
+                f"{output}: is a run directory, which a report would be mixed into; give "
+                f"the sweep directory, {output.parent}, or another place with --output"
+            )
+        # pandas and matplotlib take a second to import; --help and mistakes do not wait for them.
+        from lenet_bench.reporting.report import write_report
+        from lenet_bench.reporting.tables import print_table
+
         report = write_report(given.sweeps, output, given.target_loss)
     except UserError as error:
         sys.exit(f"lenet-bench-report: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    print_table(report)
+    with reader_may_leave():
+        print_table(report)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,7 +28,7 @@ from lenet_bench.analysis.summary import (
 )
 from lenet_bench.errors import UserError
 from lenet_bench.reporting import figures, html
-from lenet_bench.reporting.comparison import describe_value, ordered
+from lenet_bench.reporting.comparison import activation_rank, describe_value, ordered
 from lenet_bench.reporting.tables import NOTHING, comparison_rows
 
 FORMATS = ("png", "svg")
@@ -72,6 +72,10 @@ def write_report(
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
         paths = [output / "summary.csv"]
+        # From the folder of summary.csv on, wherever the command was given and the sweep is moved.
+        summary["directory"] = [
+            os.path.relpath(Path(run).resolve(), output.resolve()) for run in summary["directory"]
+        ]
         _replace(paths[0], summary.to_csv(index=False).encode())
         pictures = {}
         for name, figure in _figures(sweep, notes).items():
@@ -169,7 +173,7 @@ def _what(summary: pd.DataFrame) -> str:
     )
     where = f" on {', '.join(datasets)}" if datasets else ""
     runs = f"{len(summary)} run{'s' if len(summary) != 1 else ''}"
-    names = [str(name) for name in summary["activation"].unique()]
+    names = sorted((str(name) for name in summary["activation"].unique()), key=activation_rank)
     return f"{', '.join(names) if len(names) <= 5 else f'{len(names)} activations'}{where} ({runs})"
 
 

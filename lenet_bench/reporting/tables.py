@@ -2,7 +2,7 @@
 
 Every cell says what it averages: ``0.31 ± 0.02`` is mean and half of the 95 % interval, and
 ``(4 of 5)`` follows when some runs have no such value. ``never`` counts runs that did not reach
-the target.
+the target, ``n/a`` those whose record ends before it could tell.
 """
 
 from __future__ import annotations
@@ -83,15 +83,20 @@ def _leading_zeros(value: float) -> int:
 
 
 def to_target(group: pd.Series[Any]) -> str:
-    """Iterations to the target: a mean when every run got there, else how many never did."""
+    """Iterations to the target: a mean when every run got there, else how many did not."""
     if pd.isna(group["target_loss"]):
         return NOTHING
-    never = group["runs"] - group["reached"]
-    if not never:
+    runs, never = group["runs"], group["never"]
+    unknown = runs - group["reached"] - never
+    if not (never or unknown):
         return average(group, "iterations_to_target", 0)
-    missed = f"never ({never} of {group['runs']})"
     median = group["iterations_to_target_median"]
-    return missed if pd.isna(median) else f"median {median:.0f}, {missed}"
+    parts = [
+        "" if pd.isna(median) else f"median {median:.0f}",
+        f"never ({never} of {runs})" if never else "",
+        f"n/a ({unknown} of {runs})" if unknown else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def print_table(report: Report, console: Console | None = None) -> None:

@@ -1,0 +1,162 @@
+"""Convolution and 2x2 max pooling in one pass over the batch, a few images at a time.
+
+In: the images or feature maps of a whole batch. Out: of each pooling window the one value that an
+activation maps to the window's maximum. The full-size feature maps, by far the largest tensors of a
+LeNet, exist only for the few images that fit a core's cache, in the forward pass and again in the
+backward pass.
+
+Shapes: B images, C channels (those of all runs of a stack side by side), H and W. Channels come and
+go in parts, one for each activation, so that an activation works on memory without gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+WINDOW = [2, 2]
+# Elements of the full-size feature maps that are worked on at a time on a CPU, 4 MB in float32.
+# The whole batch at once takes three times as long.
+CACHED_ELEMENTS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbouring channels that share an activation.
+
+    Attributes:
+        channels: How many.
+        activation: f, if it falls and then rises: its maximum over a window may lie at the
+            smallest value. None if f never decreases: it lies at the largest.
+    """
+
+    channels: int
+    activation: Callable[[Tensor], Tensor] | None = None
+
+
+def convolve_and_pool(
+    inputs: Sequence[Tensor], weight: Tensor, bias: Tensor, groups: int, parts: Sequence[Part]
+) -> tuple[Tensor, ...]:
+    """Convolve, and keep of each pooling window the value z whose f(z) is the largest.
+
+    With z = conv2d(cat(inputs, 1), weight, bias, groups=groups), the activation f of the result is
+    max_pool2d(f(z), 2), and gradients flow to the places that the pooling would have chosen.
+
+    Args:
+        inputs: (B, *, H, W) each, channels_last; side by side they are the C_in channels.
+        weight: (C, C_in / groups, kernel, kernel).
+        bias: (C,).
+        groups: Of the convolution.
+        parts: How the C channels divide by activation.
+
+    Returns:
+        A tensor for each part, (B, its channels, H', W'), H' = (H - kernel + 1) // 2.
+    """
+    result: tuple[Tensor, ...] = _ConvolveAndPool.apply(weight, bias, groups, tuple(parts), *inputs)
+    return result
+
+
+class _ConvolveAndPool(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight: Tensor,
+        bias: Tensor,
+        groups: int,
+        parts: tuple[Part, ...],
+        *inputs: Tensor,
+    ) -> tuple[Tensor, ...]:
+        b, _, h, w = inputs[0].shape
+        kernel = weight.shape[-1]
+        full = h - kernel + 1, w - kernel + 1
+        ctx.full, ctx.groups, ctx.parts = (len(weight), *full), groups, parts
+        pooled = [(b, part.channels, full[0] // 2, full[1] // 2) for part in parts]
+        # Positions in a feature map mostly fit 16 bits, a quarter of what pooling returns.
+        short = torch.int16 if full[0] * full[1] < 1 << 15 else torch.int32
+        values = [_empty(shape, inputs[0], inputs[0].dtype) for shape in pooled]
+        places = [_empty(shape, inputs[0], short) for shape in pooled]
+        for rows in _few(inputs[0], ctx.full):
+            z = F.conv2d(_side_by_side(inputs, rows), weight, bias, groups=groups)
+            highest, at = torch.ops.aten.max_pool2d_with_indices(z, WINDOW)
+            first = 0
+            for part, value, place in zip(parts, values, places, strict=True):
+                channels = slice(first, first + part.channels)
+                first = channels.stop
+                if part.activation is None or not part.channels:
+                    value[rows], place[rows] = highest[:, channels], at[:, channels]
+                else:
+                    value[rows], place[rows] = _better_extreme(
+                        part.activation, z[:, channels], highest[:, channels], at[:, channels]
+                    )
+        ctx.save_for_backward(weight, *inputs, *places)
+        return tuple(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *by_values: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *rest = ctx.saved_tensors
+        inputs, places = rest[: -len(ctx.parts)], rest[-len(ctx.parts) :]
+        wanted = ctx.needs_input_grad[4]
+        # bfloat16 has too few digits for a sum over many chunks.
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        by_weight = torch.zeros_like(weight, dtype=wide)
+        by_inputs = [torch.empty_like(x) for x in inputs] if wanted else []
+        chunks = _few(inputs[0], ctx.full)
+        unpool = torch.ops.aten.max_pool2d_with_indices_backward.grad_input
+        memory = _empty((len(inputs[0][chunks[0]]), *ctx.full), inputs[0], inputs[0].dtype)
+        for rows in chunks:
+            x = _side_by_side(inputs, rows)
+            by_z = memory[: len(x)]
+            # Of what was pooled only the shape is asked for, which is that of its gradient.
+            unpool(
+                _side_by_side(by_values, rows), by_z, WINDOW, WINDOW, [0, 0], [1, 1], False,
+                _side_by_side(places, rows).long(), grad_input=by_z,
+            )  # fmt: skip
+            by_x, by_some_weight, _ = torch.ops.aten.convolution_backward(
+                by_z, x, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], ctx.groups,
+                [wanted, True, False],
+            )  # fmt: skip
+            by_weight += by_some_weight
+            first = 0
+            for by_input in by_inputs:
+                by_input[rows] = by_x[:, first : first + by_input.shape[1]]
+                first += by_input.shape[1]
+        by_bias = torch.cat([by_value.sum((0, 2, 3)) for by_value in by_values])
+        by_weight = by_weight.to(weight.dtype)
+        return by_weight, by_bias, None, None, *(by_inputs if wanted else (None for _ in inputs))
+
+
+def _better_extreme(
+    activation: Callable[[Tensor], Tensor], z: Tensor, highest: Tensor, at: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The largest or the smallest value of each window, whichever f is larger at, and its place."""
+    opposite, at_lowest = torch.ops.aten.max_pool2d_with_indices(z.neg(), WINDOW)
+    highest = highest.contiguous(memory_format=torch.channels_last)
+    lowest = opposite.neg_()
+    low = activation(lowest) > activation(highest)
+    return torch.where(low, lowest, highest), torch.where(low, at_lowest, at)
+
+
+def _few(x: Tensor, full: tuple[int, int, int]) -> list[slice]:
+    """The batch in slices of a few images each; on a GPU the whole of it."""
+    images = len(x)
+    if x.device.type == "cpu":
+        most = max(1, CACHED_ELEMENTS // (full[0] * full[1] * full[2]))
+        images = -(-len(x) // -(-len(x) // most))  # of equal length as far as that goes
+    return [slice(start, start + images) for start in range(0, len(x), images)]
+
+
+def _side_by_side(parts: Sequence[Tensor], rows: slice) -> Tensor:
+    if len(parts) == 1:
+        return parts[0][rows]
+    return torch.cat([part[rows] for part in parts], dim=1)
+
+
+def _empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=torch.channels_last)

@@ -1,0 +1,72 @@
+"""A training step that is replayed: everywhere the same calls, on a GPU the same numbers."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Configure, train
+from pandas.testing import assert_frame_equal
+from torch import Tensor
+
+from lenet_bench.capture import Replayed
+
+TINY = (
+    "dataset=fake", "dataset.images=200", "batch_size=16", "iterations=12", "probe.every=4",
+    "probe.images=32", "precision=float64",
+)  # fmt: skip
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def _count(counter: Tensor) -> None:
+    counter.add_(1)
+
+
+def test_without_a_gpu_every_call_runs_the_step() -> None:
+    counter = torch.zeros(())
+    step = Replayed(partial(_count, counter), torch.device("cpu"))
+    for _ in range(7):
+        step()
+    assert counter == 7
+
+
+@on_a_gpu
+def test_a_captured_step_counts_every_call_once() -> None:
+    device = torch.device("cuda")
+    counter = torch.zeros((), device=device)
+    step = Replayed(partial(_count, counter), device)
+    for calls in range(1, 8):
+        step()
+        assert counter.item() == calls
+
+
+@on_a_gpu
+@pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
+def test_a_gpu_trains_as_a_cpu_does(configure: Configure, tmp_path: Path, batch_norm: str) -> None:
+    names = ["sigmoid", "tanh", "relu", "prelu", "swish", "square", "relu6", "softplus"]
+    stacks = {}
+    for device in ("cpu", "cuda"):
+        configs = [
+            configure(
+                *TINY, f"model.batch_norm={batch_norm}", f"activation={name}", f"device={device}",
+                f"seed={number % 2}", f"lr={1e-4 if name == 'square' else 0.01}",
+            )
+            for number, name in enumerate(names)
+        ]  # fmt: skip
+        stacks[device] = train(configs, tmp_path / device)
+    for cpu, cuda in zip(stacks["cpu"], stacks["cuda"], strict=True):
+        assert cuda.status["device"].startswith("cuda")
+        for name in ("train", "evaluation", "layers"):
+            assert_frame_equal(getattr(cpu, name), getattr(cuda, name), rtol=1e-6, atol=1e-9)
+
+
+@on_a_gpu
+def test_noise_is_drawn_anew_at_every_replay(configure: Configure, tmp_path: Path) -> None:
+    """The same images again and again: only the noise tells two steps apart."""
+    (run,) = train(
+        [configure(*TINY, "dataset.train_size=16", "activation=rrelu", "device=cuda", "lr=1e-12")],
+        tmp_path,
+    )
+    assert run.train["loss"].nunique() == len(run.train)
