@@ -232,13 +232,13 @@ class _Checker:
             problems.append(f"{text}{origin}: Hydra's own settings take one value, no sweep")
         elif key == "experiment" and len(values) > 1:
             problems.append(f"{text}{origin}: takes one preset at a time")
+        elif key == "plan" and (override.is_sweep_override() or origin):
+            problems.append(f"{text}{origin}: must be true or false, and cannot be swept")
         elif choices:
             good = all(value in choices for value in values)
             use = text.partition("=")[2] if good and "=" in text else "CHOICE"
             allowed = "" if good else f"; allowed: {', '.join(choices)}"
             problems.append(f"{text}{origin}: use {group}={use}{allowed}")
-        elif key == "plan" and (override.is_sweep_override() or origin):
-            problems.append(f"{text}{origin}: must be true or false, and cannot be swept")
         elif not values:
             problems.append(f"{text}{origin}: holds no values; list them, as in {key}=A,B")
         elif len(values) > MOST_VALUES:

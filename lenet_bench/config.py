@@ -308,7 +308,7 @@ def _describe(error: Any, composed: Mapping[str, Any]) -> str:
 
 
 _BEYOND_A_BOUND = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
-_NOUNS = {"integer": "an integer", "number": "a number"}
+_NOUNS = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
 _BOUNDS = {
     "exclusiveMinimum": "greater than",
     "minimum": "greater than or equal to",

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lenet_bench.config import DatasetConfig, RunConfig
+from lenet_bench.image_files import scan
 from lenet_bench.optimizers import OPTIMIZERS
-from lenet_bench.split_sizes import KNOWN, Facts
+from lenet_bench.split_sizes import KNOWN, validation_images
 
 PASSES = 3  # forward, backward to the inputs, backward to the weights
 PROBE_PASSES = 4  # the time of statistics of every unit, in forward passes
@@ -38,6 +39,8 @@ SHARE = 0.6  # of the machine's memory that all workers together may take
 KERNEL = 5  # as in lenet_bench.model, which imports torch
 
 _SIZES = {"float32": 4, "float64": 8, "bfloat16": 2}  # bytes of a value
+_GREY = ("digits", "mnist", "fashion_mnist")
+_TEST = {"digits": 300}  # images of other known data sets' tests: 10,000
 _SIDE = 32  # pixels
 
 
@@ -81,30 +84,25 @@ class Estimate:
 
 
 def images(dataset: DatasetConfig) -> Images:
-    """What is known of a data set; the files of an image folder are counted, not read."""
-    train, test, classes, channels = KNOWN.get(dataset.name, Facts(0, 0, 10, 3))
+    """What is known of a data set; the files of an image folder are counted, not read.
+
+    Raises:
+        DatasetError: The folder is not one of images, or the sizes of its splits do not fit.
+    """
+    channels = 1 if dataset.name in _GREY else 3
     if dataset.name == "fake":
-        train = dataset.images or 0
-        channels, classes = dataset.channels or channels, dataset.classes or classes
-        test = train // 5
+        available, classes = dataset.images or 1000, dataset.classes or 10
+        channels, test = dataset.channels or channels, available // 5
     elif dataset.name == "image_folder":
-        root = Path(str(dataset.root)).expanduser()
-        classes = len([path for path in _entries(root / "train") if path.is_dir()])
-        train, test = _files(root / "train"), _files(root / "test")
-    held_out = dataset.validation_size
-    kept = train - (round(held_out * train) if isinstance(held_out, float) else held_out)
-    kept = min(kept, dataset.train_size or kept)
-    return Images(
-        channels, dataset.size or _SIDE, max(classes, 2), max(kept, 0), max(train, kept) + test
-    )
-
-
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _files(folder: Path) -> int:
-    return sum(len(names) for _, _, names in os.walk(folder))
+        folder = scan(Path(str(dataset.root)).expanduser())
+        available, classes = folder.train_images, len(folder.classes)
+        test = len(folder.files) - available
+    else:
+        available, classes = KNOWN[dataset.name]
+        test = _TEST.get(dataset.name, 10_000)
+    validation = validation_images(dataset.validation_size, available, classes)
+    train = dataset.train_size or available - validation
+    return Images(channels, dataset.size or _SIDE, classes, train, train + validation + test)
 
 
 def estimate(config: RunConfig, data: Images) -> Estimate:
@@ -117,7 +115,7 @@ def estimate(config: RunConfig, data: Images) -> Estimate:
     parameters, multiplications, values = _shape(config, data)
     forward = 2.0 * multiplications
     batches = data.train // config.batch_size
-    iterations = config.iterations if config.epochs is None else config.epochs * max(batches, 1)
+    iterations = config.iterations if config.epochs is None else config.epochs * batches
     seen = PASSES * config.batch_size * iterations
     if config.probe.every:
         # The gradient is that of one batch.

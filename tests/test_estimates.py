@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import Configure, load
 from torch.utils.flop_counter import FlopCounterMode
 
 from lenet_bench import build, estimates
+from lenet_bench.errors import DatasetError
 from lenet_bench.estimates import Images, estimate, images, worker_memory
 
 SHAPES = (
@@ -86,25 +88,25 @@ def test_data_sets_are_known_without_reading_them(
     config = configure(*overrides)
     data = load(config)
     found = images(config.dataset)
+    splits = [split for split in (data.train, data.validation, data.test) if split is not None]
     count, channels, size, _ = data.train.images.shape
+    assert found.total == sum(map(len, splits))
     assert (found.train, found.channels, found.size) == (count, channels, size)
     assert found.classes == len(data.classes)
 
 
 def test_an_image_folder_is_counted(configure: Configure, tmp_path: Path) -> None:
-    """Files and class folders; what is not there counts as none."""
-    for name in (
-        "train/a/1.png",
-        "train/a/2.png",
-        "train/b/x/3.png",
-        "train/c/4.png",
-        "test/a/5.png",
-    ):
+    """By its files, none of which is opened."""
+    names = [f"train/{name}/{number}.png" for name in "abc" for number in range(4)]
+    for name in [*names, "test/a/1.png", "test/b/1.png", "test/c/1.png", "train/a/no.txt"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    given = ("dataset=image_folder", f"dataset.root={tmp_path}", "dataset.validation_size=1")
+    given = ("dataset=image_folder", f"dataset.root={tmp_path}", "dataset.validation_size=3")
     found = images(configure(*given, "batch_size=1").dataset)
-    assert found == Images(channels=3, size=32, classes=3, train=3, total=5)
+    assert found == Images(channels=3, size=32, classes=3, train=9, total=15)
+    shutil.rmtree(tmp_path / "train" / "b")
+    with pytest.raises(DatasetError, match="test"):
+        images(configure(*given, "batch_size=1").dataset)
 
 
 def test_workers_share_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ class Two(nn.Identity):
 
 
 def test_an_own_module_shares_a_stack_with_itself_alone(configure: Configure) -> None:
-    paths = ("test_planner:One", "test_planner:Two")
+    paths = ("torch.nn:ReLU", "torch.nn:Tanh")
     configs = [
         configure("activation=custom", f"activation.path={path}", seed=seed)
         for seed in (0, 1)
