@@ -292,8 +292,6 @@ def _describe(error: Any, composed: Mapping[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if kind == "model_type":
         message = f"must be set key by key, as in {key}.KEY=VALUE"
-    elif kind == "bool_type":
-        message = "must be true or false"
     elif kind in ("too_short", "too_long"):
         message = message.replace("List should", "must").split(" after")[0]
     elif "pattern" in schema:

@@ -39,8 +39,6 @@ SHARE = 0.6  # of the machine's memory that all workers together may take
 KERNEL = 5  # as in lenet_bench.model, which imports torch
 
 _SIZES = {"float32": 4, "float64": 8, "bfloat16": 2}  # bytes of a value
-_GREY = ("digits", "mnist", "fashion_mnist")
-_TEST = {"digits": 300}  # images of other known data sets' tests: 10,000
 _SIDE = 32  # pixels
 
 
@@ -89,17 +87,17 @@ def images(dataset: DatasetConfig) -> Images:
     Raises:
         DatasetError: The folder is not one of images, or the sizes of its splits do not fit.
     """
-    channels = 1 if dataset.name in _GREY else 3
+    available: int
+    channels: int
     if dataset.name == "fake":
-        available, classes = dataset.images or 1000, dataset.classes or 10
-        channels, test = dataset.channels or channels, available // 5
+        available = dataset.images or 1000
+        test, classes, channels = available // 5, dataset.classes or 10, dataset.channels or 3
     elif dataset.name == "image_folder":
         folder = scan(Path(str(dataset.root)).expanduser())
-        available, classes = folder.train_images, len(folder.classes)
+        available, classes, channels = folder.train_images, len(folder.classes), 3
         test = len(folder.files) - available
     else:
-        available, classes = KNOWN[dataset.name]
-        test = _TEST.get(dataset.name, 10_000)
+        available, test, classes, channels = KNOWN[dataset.name]
     validation = validation_images(dataset.validation_size, available, classes)
     train = dataset.train_size or available - validation
     return Images(channels, dataset.size or _SIDE, classes, train, train + validation + test)
