@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,6 +111,7 @@ class Task:
 
 def _work(pipe: Connection, task: Task) -> None:
     """A peer's life. Libraries are imported after pinning: their thread pools follow it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides
     if task.core is not None:
         os.sched_setaffinity(0, {task.core})
     with contextlib.suppress(Finished, EOFError, OSError):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ LOAD_WINDOW = 0.3  # seconds
 def measure(
     contenders: Sequence[Contender], rounds: int, console: Console
 ) -> tuple[list[Mapping[str, Measurement]], dict[str, str]]:
-    """Measure all contenders.
+    """Measure all contenders; Ctrl-C after the first round keeps the whole rounds.
 
     Returns:
         A mapping from label to measurement per round, and of contenders that could not go on, the
@@ -49,8 +51,9 @@ def measure(
             contender.start()
         except ContenderError as error:
             give_up(contender, error)
-    for number in range(1, rounds + 1):
-        found: dict[str, Measurement] = {}
+
+    def one_round(number: int) -> dict[str, Measurement]:
+        found = {}
         for contender in list(alive) if number % 2 else list(reversed(alive)):
             load = other_load()
             try:
@@ -60,10 +63,18 @@ def measure(
                 continue
             console.print(
                 f"round {number} of {rounds}: {contender.label}: "
-                f"{found[contender.label].milliseconds:.2f} ms",
-                highlight=False,
+                f"{found[contender.label].milliseconds:.2f} ms"
             )
-        measured.append(found)
+        return found
+
+    for number in range(1, rounds + 1):
+        try:
+            measured.append(one_round(number))
+        except KeyboardInterrupt:
+            if not measured:
+                raise
+            console.print(f"stopped: {len(measured)} whole rounds are kept")
+            break
     order = [contender.label for contender in contenders if contender.label not in failed]
     return [{label: found[label] for label in order} for found in measured], failed
 
@@ -115,6 +126,8 @@ def output_folder(wanted: Path | None) -> Iterator[Path]:
 def scratch_folder() -> Iterator[Path]:
     """A folder for data and sweep directories, removed in the end."""
     folder = Path(tempfile.mkdtemp(prefix="lenet-bench-benchmark-"))
+    # Or the system would end this process without ending what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield folder
     finally:

@@ -40,10 +40,12 @@ class Rows:
     Attributes:
         seconds: Times of change, on the system's clock.
         counts: Rows that were there, the header excluded.
+        opened: When the header was written, where that was seen.
     """
 
     seconds: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    opened: float = 0.0
     _read: int = 0  # bytes
     _lines: int = 0
 
@@ -60,6 +62,8 @@ class Rows:
             return False
         self._read += len(new)
         self._lines += new.count(b"\n")
+        if self._lines == 1:
+            self.opened = status.st_mtime_ns / 1e9
         if self._lines < 2 or (self.counts and self.counts[-1] == self._lines - 1):
             return False  # the header alone, or part of a row
         self.seconds.append(status.st_mtime_ns / 1e9)
@@ -74,7 +78,8 @@ class Rows:
     def began(self) -> float:
         """When the first row was begun, judged by the speed of the next ones."""
         (first, second), (t1, t2) = self.counts[:2], self.seconds[:2]
-        return t1 - first * (t2 - t1) / (second - first)
+        # On a busy machine the speed changes, and the guess may lie before the file was there.
+        return max(self.opened, t1 - first * (t2 - t1) / (second - first))
 
     def at(self, moment: float) -> float:
         """Rows that were done at a moment."""

@@ -63,7 +63,7 @@ def test_the_rate_of_a_sweep_leaves_out_start_and_end() -> None:
     """Two workers, three stacks: counting ends when the first worker has nothing left to do."""
     first = Rows([10.0, 20.0, 30.0], [50, 100, 150])  # 5 iterations a second, from 0 s
     second = Rows([12.0, 22.0, 32.0], [50, 100, 150])
-    third = Rows([41.0, 51.0, 61.0], [50, 100, 150])  # begins at 31 s, after the first
+    third = Rows([41.0, 61.0, 71.0], [50, 100, 150], opened=31.0)  # slow, but after the first
     rate, start = steady_rate([first, second, third], skip=50)
     assert start == 12.0
     # From 12 s to 32 s: the first for 18 s, the second all the time, the third for one second.
