@@ -65,7 +65,7 @@ def scaling(frame: pd.DataFrame, titles: dict[str, str], caption: str) -> Figure
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with style():
-        figure = Figure(figsize=(2.9 * columns, 0.5 + 2.2 * rows), layout="constrained")
+        figure = Figure(figsize=(max(6.4, 2.9 * columns), 0.5 + 2.2 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flatten()
         for axis in axes[len(panels) :]:
             axis.remove()

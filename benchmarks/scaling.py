@@ -41,8 +41,8 @@ PANELS = {
     "memory": "peak memory",
 }
 UNRECORDED, BARE, PROBED, EVALUATED, DEFAULT = (
-    *("no rows written", "neither", "probed"),
-    *("evaluated", "both, the default"),
+    *("no rows written", "rows written", "and probed"),
+    *("and evaluated", "and both, the default"),
 )
 MIXED = "4 activations"
 
