@@ -9,7 +9,7 @@ export RUFF_CACHE_DIR      := $(VENV)/cache/ruff
 export MYPY_CACHE_DIR      := $(VENV)/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint format lock clean
+.PHONY: help setup reproduce benchmark test lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -27,8 +27,11 @@ $(STAMP): requirements.lock pyproject.toml
 reproduce: $(STAMP)  ## sigmoid vs tanh vs ReLU on the embedded digits: figures, tables, about two minutes
 	$(BIN)/lenet-bench experiment=sigmoid_tanh_relu
 
+benchmark: $(STAMP)  ## milliseconds per run and iteration, beside other ways to train the same; half an hour
+	$(BIN)/python -m benchmarks.throughput
+
 test: $(STAMP)  ## the whole test suite; leaves nothing behind, not even compiled Python
-	@trap 'find lenet_bench tests -name __pycache__ -prune -exec rm -r {} +' EXIT; \
+	@trap 'find lenet_bench benchmarks tests -name __pycache__ -prune -exec rm -r {} +' EXIT; \
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy (strict)

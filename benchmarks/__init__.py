@@ -1,0 +1,1 @@
+"""How fast lenet-bench is beside named alternatives, and how its cost grows; not in the wheel."""
