@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 IN_EVERY_NAME = ("activation", "init", "lr", "seed")
+ENDS_IN_FINGERPRINT = re.compile(r"-([0-9a-f]{8})$")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class _State:
         self.new = False  # whether this process made it
         self.varying: tuple[str, ...] | None = None  # override keys that differ between jobs
         self.collected: list[tuple[DictConfig, Path]] | None = None  # while a launcher collects
+        self.known_names: dict[Path, dict[str, str]] = {}  # by sweep directory and fingerprint
 
 
 _state = _State()
@@ -92,9 +94,12 @@ class SweepDirectory(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Show the plan of a single run, if that is what is asked for."""
+        """Remember where a single run goes, or show its plan if that is what is asked for."""
+        directory = Path(str(config.hydra.run.dir)).parent
         if config.get("plan"):
-            _preview([config], Path(str(config.hydra.run.dir)).parent, config)
+            _preview([config], directory, config)
+        if directory == Path(str(config.hydra.sweep.dir)):  # not where the user put it elsewhere
+            _state.directory, _state.new = directory, not directory.exists()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Create the directory, under another name where another sweep took it first.
@@ -179,6 +184,9 @@ def plain(config: DictConfig) -> dict[str, Any]:
 def run_name(_root_: DictConfig) -> str:
     """Resolver of `hydra.sweep.subdir`: a readable slug of what varies, and a hash of it all."""
     config = parse(plain(_root_))
+    known = _known_names(Path(str(_root_.hydra.sweep.dir)))
+    if config.fingerprint in known:
+        return known[config.fingerprint]
     overrides = [str(item).lstrip("+") for item in _root_.hydra.overrides.task]
     chosen = dict(item.split("=", 1) for item in overrides if "=" in item)
     names = [config.activation.name, config.init.name, f"lr{config.lr:g}", f"seed{config.seed}"]
@@ -190,6 +198,18 @@ def run_name(_root_: DictConfig) -> str:
             names.insert(-2, group or f"{key.rsplit('.', 1)[-1]}{value}")
     slug = re.sub(r"[^\w.+-]+", "_", "-".join(names))[:120].strip("_")
     return f"{slug}-{config.fingerprint}"
+
+
+def _known_names(directory: Path) -> dict[str, str]:
+    """The runs that a sweep directory held at first, by fingerprint.
+
+    What varies in one command may be constant in another, and so no part of the slug.
+    """
+    if directory not in _state.known_names:
+        names = sorted(path.name for path in directory.glob("*-*") if path.is_dir())
+        found = {match[1]: name for name in names if (match := ENDS_IN_FINGERPRINT.search(name))}
+        _state.known_names[directory] = found
+    return _state.known_names[directory]
 
 
 def sweep_name(choice: str | None) -> str:
@@ -295,8 +315,8 @@ def train(
 
 
 def is_finished(directory: Path) -> bool:
-    """Whether a run directory holds a run that was trained to its end."""
-    return read_status(directory).get("status") == "finished"
+    """Whether a run directory holds a run that was trained to its end, be it divergence."""
+    return read_status(directory).get("status") in ("finished", "diverged")
 
 
 def _parse_all(jobs: Sequence[tuple[DictConfig, Path]]) -> dict[Path, RunConfig]:
@@ -382,7 +402,13 @@ def _train(
     total = 0
     for job in jobs:
         for run in job.runs:
-            total += build.budget(run.config, len(loaded[job.dataset].train))
+            budget = build.budget(run.config, len(loaded[job.dataset].train))
+            warmup = run.config.schedule.parameters["warmup"]
+            if warmup >= budget:  # known beforehand but for the images of a folder
+                raise UserError(
+                    f"schedule.warmup={warmup}: must be less than the budget, {budget:,} iterations"
+                )
+            total += budget
     stop = local.StopRequest()
     with progress.training(total, len(jobs), workers):
         local.train(

@@ -16,6 +16,7 @@ from hydra.test_utils.launcher_common_tests import (
     IntegrationTestSuite,
     LauncherTestSuite,
 )
+from PIL import Image
 
 from lenet_bench import __main__ as entry
 from lenet_bench import sweep
@@ -215,6 +216,35 @@ def test_only_what_is_missing_is_trained_again(
 
 
 @pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("launcher", ["stacked", "basic"])
+def test_a_run_is_found_again_when_other_keys_vary(
+    lenet: Lenet, launcher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name tells what varied in the command that made it; its fingerprint stays."""
+    into = ("hydra.sweep.dir=runs/mine", f"hydra/launcher={launcher}")
+    first = lenet(*TINY, "seed=0,1", *into)
+    before = {name: (path / "status.json").stat().st_mtime_ns for name, path in first.runs.items()}
+    done = lenet(*TINY, "seed=0", "init.gain=1,2", *into)
+    assert len(done.runs) == 3
+    for name, changed in before.items():
+        assert (done.runs[name] / "status.json").stat().st_mtime_ns == changed
+    assert "1 run finished before" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_divergence_is_a_result_and_not_trained_again(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (*TINY, "activation=square", "lr=1e6", "hydra.sweep.dir=runs/mine")
+    (run,) = lenet(*command).runs.values()
+    assert read_status(run)["status"] == "diverged"
+    before = (run / "status.json").stat().st_mtime_ns
+    assert lenet(*command).code == 0
+    assert "1 run finished before" in capsys.readouterr().err
+    assert (run / "status.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("without_report")
 def test_finished_runs_can_be_trained_again(lenet: Lenet) -> None:
     """`hydra.launcher.skip_finished=false`."""
     first = lenet(*TINY, "hydra.sweep.dir=runs/mine")
@@ -263,11 +293,32 @@ def test_a_preset_gives_the_sweep_its_name(lenet: Lenet) -> None:
 
 
 def test_hydras_mode_run_works(lenet: Lenet) -> None:
-    """One job, no sweep around it; its directory lies where a sweep's would."""
+    """One job, no sweep around it; its directory and report lie where a sweep's would."""
     done = lenet(*TINY, "hydra.mode=RUN")
     assert done.code == 0
     (directory,) = done.runs.values()
     assert read_status(directory)["status"] == "finished"
+    assert (directory.parent / "summary.csv").is_file()
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_warm_up_longer_than_the_epochs_of_a_folder_is_refused(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Known only once the images are counted, and still before any training."""
+    for kind in ("cat", "dog"):
+        folder = Path("photos/train") / kind
+        folder.mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (32, 32), (number, 9 * number, 40)).save(folder / f"{number}.png")
+    done = lenet(
+        "dataset=image_folder", "dataset.root=photos", "batch_size=8", "epochs=2",
+        "schedule.warmup=8", "device=cpu",
+    )  # fmt: skip
+    assert done.code == 1
+    assert "schedule.warmup=8: must be less than the budget, 8 iterations" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.usefixtures("without_report")
