@@ -77,6 +77,8 @@ class Rows:
     @property
     def began(self) -> float:
         """When the first row was begun, judged by the speed of the next ones."""
+        if len(self.counts) < 2:
+            return self.opened
         (first, second), (t1, t2) = self.counts[:2], self.seconds[:2]
         # On a busy machine the speed changes, and the guess may lie before the file was there.
         return max(self.opened, t1 - first * (t2 - t1) / (second - first))

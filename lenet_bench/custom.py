@@ -55,7 +55,8 @@ def check_custom_path(path: str) -> str | None:
     if name in source.functions:
         return f"activation.path={path!r}: {name} is a function, not a torch.nn.Module class"
     near = difflib.get_close_matches(name, source.classes | source.other, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    listed = f"its classes are {', '.join(sorted(source.classes))}" if source.classes else "nor any"
+    hint = f"; did you mean {near[0]}?" if near else f"; {listed}"
     return f"activation.path={path!r}: {module} has no class {name!r}{hint}"
 
 
