@@ -35,8 +35,8 @@ class Replayed:
     ) -> None:
         self._step = step
         self._generators = generators
-        self._captures = capture and device.type == "cuda"
-        self._side = torch.cuda.Stream(device) if self._captures else None
+        captures = capture and device.type == "cuda"
+        self._side = torch.cuda.Stream(device) if captures else None
         self._graph: torch.cuda.CUDAGraph | None = None
         self._calls = 0
 

@@ -268,7 +268,6 @@ class Stack:
         *,
         training: bool,
         observing: bool = False,
-        observer: Observer | None = None,
     ) -> Tensor:
         """Compute the logits (N, B, classes) of all runs.
 
@@ -277,9 +276,8 @@ class Stack:
             training: Batch norm by the batch's own statistics; its running statistics are updated
                 and RReLU draws noise.
             observing: As in training, but no state changes and no noise is drawn.
-            observer: Sees every hidden layer before pooling, while observing.
         """
-        mode = _Mode(training or observing, training and not observing, observer)
+        mode = _Mode(training or observing, training and not observing, observer=None)
         return self._fully_connected(self._convolutional(batches, mode), mode)
 
     def observe(self, chunks: Iterable[Tensor], observer: Observer) -> None:
@@ -363,7 +361,7 @@ class Stack:
             slopes = self._slopes[group.start, layer][places]
             units = self.units[layer]
             slope = slopes.expand(-1, units).reshape(-1, 1, 1).to(z.dtype)
-            return torch.where(z > 0, z, slope * z)
+            return ACTIVATIONS["prelu"].function(z, slope=slope)
         return self._activate_group(layer, group, z, learning=False)
 
     def _first_pooled(self, batches: Sequence[Batch]) -> list[Tensor]:
