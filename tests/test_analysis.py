@@ -258,6 +258,32 @@ def test_summary_row_by_hand(tmp_path: Path) -> None:
     assert row["best_validation_iteration"] == 200
     assert row["best_validation_accuracy"] == row["final_validation_accuracy"]
     assert row["seconds"] == 12.5
+    assert row["seconds_to_target"] == pytest.approx(12.5 * row["iterations_to_target"] / 200)
+    # Accuracy falls from 1 by 0.9 loss / ln 10; it is evaluated at 0, 50, ..., on the loss then.
+    accuracies = {i: 1 - 0.9 * losses[min(i, 199)] / np.log(10) for i in range(0, 201, 50)}
+    expected = min(i for i, accuracy in accuracies.items() if accuracy >= 0.55)
+    assert row["target_accuracy"] == 0.55
+    assert row["iterations_to_accuracy"] == expected
+    assert row["seconds_to_accuracy"] == pytest.approx(12.5 * expected / 200)
+
+
+def test_accuracy_is_never_reached_only_where_the_record_shows_it(tmp_path: Path) -> None:
+    flat, steep = np.full(100, 2.3), descent(100, 0, rate=5.0)
+    write_run(tmp_path / "s", "flat", flat)
+    write_run(tmp_path / "s", "cut", flat, seed=1)
+    write_run(tmp_path / "s", "stopped", flat, seed=2, status="interrupted")
+    write_run(tmp_path / "s", "diverged", np.append(steep, np.nan), seed=3, status="diverged")
+    write_run(tmp_path / "s", "steep", steep, seed=4, status="interrupted")
+    path = tmp_path / "s" / "cut" / "evaluation.csv"
+    kept = [line for line in path.read_text().splitlines() if not line.startswith("100,")]
+    path.write_text("\n".join(kept) + "\n")
+    summary = summarise(load_sweep(tmp_path / "s")).set_index("run")
+    known = summary["accuracy_reached"]
+    assert {name: known[name] for name in ("flat", "diverged", "steep")} == {
+        **{"flat": False, "diverged": False, "steep": True},
+    }
+    assert known[["cut", "stopped"]].isna().all()
+    assert summary["iterations_to_accuracy"].notna().sum() == 1
 
 
 def test_target_comes_from_argument_then_configuration_then_chance(tmp_path: Path) -> None:

@@ -26,10 +26,11 @@ from rich.console import Console
 
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.analysis import Sweep, load_sweep
+from lenet_bench.analysis.lines import describe_value
 from lenet_bench.errors import UserError
 from lenet_bench.reporting import figures
 from lenet_bench.reporting.__main__ import main
-from lenet_bench.reporting.comparison import compare, describe_value
+from lenet_bench.reporting.comparison import compare
 from lenet_bench.reporting.curves import (
     MOST_POINTS,
     centred_mean,

@@ -33,7 +33,8 @@ AVERAGED = ("final_train_loss", "mean_train_loss", "iterations_to_target", "test
 SUMMARY = (
     *("status", "error", "iteration", "budget", "seconds", "classes"),
     *("final_train_loss", "mean_train_loss", "target_loss", "iterations_to_target"),
-    "target_reached",
+    *("target_reached", "seconds_to_target"),
+    *("target_accuracy", "iterations_to_accuracy", "accuracy_reached", "seconds_to_accuracy"),
     *("evaluated_train_loss", "evaluated_train_accuracy"),
     *("final_validation_loss", "final_validation_accuracy"),
     *("best_validation_accuracy", "best_validation_iteration", "test_loss", "test_accuracy"),
@@ -95,8 +96,11 @@ def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
     whole run (nats); both are NaN where a finished run's ``train.csv`` is not complete.
     ``target_loss`` is the argument, else the run's ``report.target_loss``, else half of chance,
     ln(classes) / 2; a run that diverged never reached it, whatever its loss had been before.
-    ``target_reached`` is missing where the record cannot tell. Evaluation metrics come from
-    ``evaluation.csv``; where a run has none, from ``status.json``.
+    ``target_reached`` is missing where the record cannot tell. Likewise ``iterations_to_accuracy``
+    is the first evaluation whose validation accuracy is at least ``target_accuracy``, half-way
+    between chance and 1. Seconds to a target are the run's seconds times its share of iterations
+    by then. Evaluation metrics come from ``evaluation.csv``; where a run has none, from
+    ``status.json``.
     """
     runs = sweep.runs
     frame = runs.drop(columns=[c for c in OUTCOMES if c not in ("run", "sweep", *SUMMARY)])
@@ -121,6 +125,15 @@ def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
     reached = frame["iterations_to_target"].notna().astype("boolean")
     known = reached | diverged | (complete & frame["target_loss"].notna())
     frame["target_reached"] = reached.where(known)
+    per_iteration = runs["seconds"] / runs["iteration"].where(runs["iteration"] > 0)
+    frame["seconds_to_target"] = frame["iterations_to_target"] * per_iteration
+    frame["target_accuracy"] = (1 + 1 / runs["classes"]) / 2
+    first, last = _accurate(sweep, frame["target_accuracy"])
+    frame["iterations_to_accuracy"] = first.mask(diverged)
+    reached = frame["iterations_to_accuracy"].notna().astype("boolean")
+    whole = finished & (last >= runs["iteration"]) & runs["classes"].notna()
+    frame["accuracy_reached"] = reached.where(reached | diverged | whole)
+    frame["seconds_to_accuracy"] = frame["iterations_to_accuracy"] * per_iteration
     evaluated = _evaluated(sweep)
     recorded = {
         "evaluated_train_loss": "train_loss",
@@ -241,6 +254,19 @@ def _judge(
         return np.nan, np.nan, np.nan, np.nan
     reached = iterations_to_target(iterations, losses, target)
     return float(iterations[-1]), losses[-WINDOW:].mean(), losses.mean(), reached
+
+
+def _accurate(sweep: Sweep, targets: pd.Series[float]) -> tuple[pd.Series[float], pd.Series[float]]:
+    """The first evaluation at or above the target accuracy, and the last one, run by run."""
+    rows = sweep.evaluation[sweep.evaluation["split"] == "validation"]
+    runs = sweep.runs["run"]
+    target = rows["run"].map(dict(zip(runs, targets, strict=True))).astype("float64")
+    enough = rows["accuracy"] >= target
+    first = rows[enough].groupby("run", observed=True)["iteration"].min()
+    last = rows.groupby("run", observed=True)["iteration"].max()
+    columns = (part.reindex(runs).astype("float64").to_numpy() for part in (first, last))
+    first_of, last_of = (pd.Series(column, index=runs.index) for column in columns)
+    return first_of, last_of
 
 
 def _evaluated(sweep: Sweep) -> pd.DataFrame:

@@ -28,8 +28,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lenet_bench.activations import ACTIVATIONS
+from lenet_bench.analysis.lines import describe_value
 from lenet_bench.analysis.loading import varying_keys
-from lenet_bench.reporting.comparison import MOST_PANELS, Comparison, Line, compare, describe_value
+from lenet_bench.reporting.comparison import MOST_PANELS, Comparison, Line, compare
 from lenet_bench.reporting.curves import (
     MOST_RAW_RUNS,
     Curve,

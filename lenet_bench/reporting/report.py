@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lenet_bench.analysis.lines import activation_rank, describe_value, ordered
 from lenet_bench.analysis.loading import Sweep, identity_keys, load_sweep
 from lenet_bench.analysis.summary import (
     WINDOW,
@@ -28,7 +29,6 @@ from lenet_bench.analysis.summary import (
 )
 from lenet_bench.errors import UserError
 from lenet_bench.reporting import figures, html
-from lenet_bench.reporting.comparison import activation_rank, describe_value, ordered
 from lenet_bench.reporting.tables import NOTHING, comparison_rows
 
 FORMATS = ("png", "svg")

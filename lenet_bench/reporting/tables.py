@@ -15,7 +15,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from lenet_bench.reporting.comparison import activation_rank, describe_value, line_label, ordered
+from lenet_bench.analysis.lines import activation_rank, describe_value, line_label, ordered
 
 if TYPE_CHECKING:
     from lenet_bench.reporting.report import Report
