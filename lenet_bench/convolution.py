@@ -58,7 +58,10 @@ def convolve_and_pool(
     Returns:
         A tensor for each part, (B, its channels, H', W'), H' = (H - kernel + 1) // 2.
     """
-    result: tuple[Tensor, ...] = _ConvolveAndPool.apply(weight, bias, groups, tuple(parts), *inputs)
+    learns = torch.is_grad_enabled()  # within the function it never is
+    result: tuple[Tensor, ...] = _ConvolveAndPool.apply(
+        weight, bias, groups, tuple(parts), learns, *inputs
+    )
     return result
 
 
@@ -70,6 +73,7 @@ class _ConvolveAndPool(torch.autograd.Function):
         bias: Tensor,
         groups: int,
         parts: tuple[Part, ...],
+        learns: bool,
         *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
         b, _, h, w = inputs[0].shape
@@ -88,12 +92,12 @@ class _ConvolveAndPool(torch.autograd.Function):
             for part, value, place in zip(parts, values, places, strict=True):
                 channels = slice(first, first + part.channels)
                 first = channels.stop
-                if part.activation is None or not part.channels:
-                    value[rows], place[rows] = highest[:, channels], at[:, channels]
-                else:
-                    value[rows], place[rows] = _better_extreme(
-                        part.activation, z[:, channels], highest[:, channels], at[:, channels]
-                    )
+                found = highest[:, channels], at[:, channels]
+                if part.activation is not None and part.channels:
+                    found = _better_extreme(part.activation, z[:, channels], *found)
+                value[rows] = found[0]
+                if learns:
+                    place[rows] = found[1]
         ctx.save_for_backward(weight, *inputs, *places)
         return tuple(values)
 
@@ -102,7 +106,7 @@ class _ConvolveAndPool(torch.autograd.Function):
     def backward(ctx: Any, *by_values: Tensor) -> tuple[Tensor | None, ...]:
         weight, *rest = ctx.saved_tensors
         inputs, places = rest[: -len(ctx.parts)], rest[-len(ctx.parts) :]
-        wanted = ctx.needs_input_grad[4]
+        wanted = ctx.needs_input_grad[5]
         # bfloat16 has too few digits for a sum over many chunks.
         wide = torch.promote_types(weight.dtype, torch.float32)
         by_weight = torch.zeros_like(weight, dtype=wide)
@@ -129,7 +133,7 @@ class _ConvolveAndPool(torch.autograd.Function):
                 first += by_input.shape[1]
         by_bias = torch.cat([by_value.sum((0, 2, 3)) for by_value in by_values])
         by_weight = by_weight.to(weight.dtype)
-        return by_weight, by_bias, None, None, *(by_inputs if wanted else (None for _ in inputs))
+        return by_weight, by_bias, *[None] * 3, *(by_inputs if wanted else (None for _ in inputs))
 
 
 def _better_extreme(

@@ -19,7 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lenet_bench.stack import Batch, Stack, cross_entropy
+from lenet_bench.stack import Batch, Group, Stack, cross_entropy
 
 CACHED_ELEMENTS = 1 << 21
 
@@ -89,9 +89,12 @@ class Probe:
         }  # (8, N, C)
         inputs = dict.fromkeys(stack.units, 0)  # of each unit
 
-        def observe(layer: str, preactivation: Tensor, activation: Tensor) -> None:
-            inputs[layer] += preactivation.numel() // (stack.runs * stack.units[layer])
-            sums[layer] += self._count(layer, preactivation, activation)
+        def observe(layer: str, group: Group, preactivation: Tensor, activation: Tensor) -> None:
+            runs = slice(group.start, group.stop)
+            found = self._count(layer, group, preactivation, activation)
+            sums[layer][:, runs] += found
+            if group.start == 0:  # all groups see the same number
+                inputs[layer] += preactivation.numel() // found[0].numel()
 
         stack.observe(self._chunks(), observe)
         # Gradients cost twice the pass, so the size of a mini-batch has to do.
@@ -101,34 +104,37 @@ class Probe:
         stack.backward(cross_entropy(logits, labels))
         return self._rows(iteration, sums, inputs)
 
-    def _count(self, layer: str, z: Tensor, h: Tensor) -> Tensor:
-        """The sums of a chunk over the inputs of each unit, (8, N, C)."""
-        # z, h: (B, N*C, H, W) or (N, B, C)
+    def _count(self, layer: str, group: Group, z: Tensor, h: Tensor) -> Tensor:
+        """The sums of a chunk over the inputs of each unit of n runs, (8, n, C)."""
+        # z, h: (B, n*C, H, W) or (n, B, C)
         stack = self._stack
-        slope = stack.derivative(layer, z).abs()
+        slope = stack.slope(layer, group, z)
         if z.dtype == torch.bfloat16:  # too few digits for a sum
             z, h, slope = z.float(), h.float(), slope.float()
-        low = torch.tensor(
-            [self._saturation * stack.max_slope(run, layer) for run in range(stack.runs)],
-            dtype=z.dtype,
-            device=z.device,
-        )
-        if z.dim() == 4:
-            low = low.repeat_interleave(stack.units[layer])
+        limits = [
+            self._saturation * stack.max_slope(run, layer) for run in range(group.start, group.stop)
+        ]
+        low: Tensor | float = limits[0]
+        if any(limit != low for limit in limits):  # learned slopes
+            low = torch.tensor(limits, dtype=z.dtype, device=z.device)
+            if z.dim() == 4:
+                low = low.repeat_interleave(stack.units[layer])
+            low = low.view(-1, 1, 1)
         # Flags are written as 0.0 and 1.0 into one buffer: a boolean tensor costs several times
         # the time, to make as much as to count.
         flags = torch.empty_like(z)
         count = partial(self._per_unit, layer)
+        by_h = count(h)
         found = torch.stack(
             [
                 count(torch.ne(slope, 0, out=flags)),
-                count(torch.lt(slope, low.view(-1, 1, 1), out=flags)),
+                count(torch.lt(slope, low, out=flags)),
                 count(torch.ne(h, 0, out=flags)),
-                count(torch.abs(h, out=flags)),
-                count(h),
-                count(torch.square(h, out=flags)),
+                by_h if group.never_negative else count(torch.abs(h, out=flags)),
+                by_h,
+                count(torch.mul(h, h, out=flags)),
                 count(z),
-                count(torch.square(z, out=flags)),
+                count(torch.mul(z, z, out=flags)),
             ]
         )
         alive, saturated = found[0], found[1]
@@ -137,12 +143,10 @@ class Probe:
         return found
 
     def _per_unit(self, layer: str, x: Tensor) -> Tensor:
-        """Sum over the inputs of each unit: (B, N*C, H, W) or (N, B, C) to (N, C)."""
-        # A product with ones adds up along memory, whatever the number of channels. A chunk has
-        # few enough terms for single precision; chunks are added up in double.
-        each = x if x.dim() == 3 else x.permute(0, 2, 3, 1).reshape(1, -1, x.shape[1])  # (., P, .)
-        ones = x.new_ones(()).expand(len(each), 1, each.shape[1])
-        return torch.bmm(ones, each).view(-1, self._stack.units[layer]).to(self._wide)
+        """Sum over the inputs of each unit: (B, n*C, H, W) or (n, B, C) to (n, C)."""
+        # A chunk has few enough terms for single precision; chunks are added up in double.
+        each = x.sum(1) if x.dim() == 3 else x.sum((0, 2, 3))
+        return each.view(-1, self._stack.units[layer]).to(self._wide)
 
     def _rows(
         self, iteration: int, sums: Mapping[str, Tensor], inputs: Mapping[str, int]

@@ -45,10 +45,10 @@ class Batch(NamedTuple):
 
 
 class Observer(Protocol):
-    """What a probe looks at: called for every hidden layer of a forward pass."""
+    """What a probe looks at: called for every hidden layer and group of a forward pass."""
 
-    def __call__(self, layer: str, preactivation: Tensor, activation: Tensor) -> None:
-        """See one layer's values before pooling: (B, N*C, H, W) or (N, B, C)."""
+    def __call__(self, layer: str, group: Group, preactivation: Tensor, activation: Tensor) -> None:
+        """See the values of a group's n runs before pooling: (B, n*C, H, W) or (n, B, C)."""
 
 
 class _Mode(NamedTuple):
@@ -96,15 +96,24 @@ class RunActivation:
         return self.entry is not None and self.entry.non_decreasing
 
 
-class _Group(NamedTuple):
-    """Neighbouring runs whose activation is computed by one call."""
+class Group(NamedTuple):
+    """Neighbouring runs of a stack whose activation is computed by one call."""
 
     start: int
     stop: int
     activation: RunActivation  # of its first run; those of the others differ in noise at most
 
     def holds(self, run: int) -> bool:
+        """Whether a run belongs to it."""
         return self.start <= run < self.stop
+
+    @property
+    def never_negative(self) -> bool:
+        """Whether f(z) >= 0 for every z."""
+        entry = self.activation.entry
+        if entry is None or entry.name == "prelu":  # unknown, or learned
+            return False
+        return entry.output_range(**entry.arguments(self.activation.parameters))[0] >= 0
 
 
 class _Slot(NamedTuple):
@@ -352,9 +361,7 @@ class Stack:
             parts.append(Part(len(members) * self.units[layer], f if falls else None))
         return parts
 
-    def _activate_some(
-        self, layer: str, group: _Group, members: Sequence[int], z: Tensor
-    ) -> Tensor:
+    def _activate_some(self, layer: str, group: Group, members: Sequence[int], z: Tensor) -> Tensor:
         """f(z) for some runs of a group, without a gradient: (B, n*C, H, W)."""
         if (group.start, layer) in self._slopes:
             places = [run - group.start for run in members]
@@ -418,14 +425,18 @@ class Stack:
         """Norm, activation and pooling, in the order of the plain LeNet or an equivalent one."""
         if self.batch_norm == "before":
             z = self._norm(layer, z, mode)
-        h = self._by_group(
-            layer, z, lambda group, part: self._activate_group(layer, group, part, mode.learning)
-        )
+        parts = self._by_group(layer, z)
+        activated = self._activate_each(layer, parts, mode)
         if mode.observer is not None:
-            mode.observer(layer, z, h)
+            for group, part, h in zip(self._groups, parts, activated, strict=True):
+                mode.observer(layer, group, part, h)
+        pools = layer.startswith("conv")
+        if pools and self.batch_norm != "after":
+            return self._side_by_side([self._pool(h) for h in activated])
+        h = self._side_by_side(activated)
         if self.batch_norm == "after":
             h = self._norm(layer, h, mode)
-        return self._pool(h) if layer.startswith("conv") else h
+        return self._pool(h) if pools else h
 
     def _pool(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.max_pool else F.avg_pool2d(x, 2)
@@ -456,19 +467,25 @@ class Stack:
             for group, part in zip(self._groups, parts, strict=True)
         ]
 
-    def _by_group(self, layer: str, z: Tensor, apply: Callable[[_Group, Tensor], Tensor]) -> Tensor:
-        """Apply a function to the part of each group and put the results side by side."""
+    def _by_group(self, layer: str, z: Tensor) -> Sequence[Tensor]:
+        """(B, N*C, H, W) or (N, B, C) as a tensor for each group, on memory without gaps."""
         if len(self._groups) == 1:
-            return apply(self._groups[0], z)
-        # (B, N*C, H, W) of a convolution, (N, B, C) of a fully connected layer
+            return [z]
         dim, width = (1, self.units[layer]) if z.dim() == 4 else (0, 1)
-        parts = z.split([(group.stop - group.start) * width for group in self._groups], dim)
-        if dim == 1:  # a few channels of many, one after the other, are slow to compute on
-            parts = tuple(part.contiguous(memory_format=torch.channels_last) for part in parts)
-        results = [apply(group, part) for group, part in zip(self._groups, parts, strict=True)]
-        return torch.cat(results, dim)
+        sizes = [(group.stop - group.start) * width for group in self._groups]
+        parts: tuple[Tensor, ...] = z.split(sizes, dim)
+        if dim == 0:
+            return parts
+        return [part.contiguous(memory_format=torch.channels_last) for part in parts]
 
-    def _activate_group(self, layer: str, group: _Group, z: Tensor, learning: bool) -> Tensor:
+    @staticmethod
+    def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
+        """What `_by_group` parted."""
+        return (
+            parts[0] if len(parts) == 1 else torch.cat(list(parts), 1 if parts[0].dim() == 4 else 0)
+        )
+
+    def _activate_group(self, layer: str, group: Group, z: Tensor, learning: bool) -> Tensor:
         if (group.start, layer) in self._modules:
             module, leaves = self._modules[group.start, layer]
             module.train(learning)
@@ -483,7 +500,7 @@ class Stack:
         return elementwise(z, entry, self._arguments(layer, group, z, learning))
 
     def _arguments(
-        self, layer: str, group: _Group, z: Tensor, noise: bool = False
+        self, layer: str, group: Group, z: Tensor, noise: bool = False
     ) -> dict[str, float | Tensor]:
         """The arguments of a group's formula: numbers, or tensors that broadcast against z."""
         if (group.start, layer) in self._slopes:
@@ -510,18 +527,15 @@ class Stack:
             drawn.append(noise.uniform_(lower, upper, generator=run.generator))
         return drawn[0] if len(drawn) == 1 else torch.cat(drawn, dim)
 
-    def derivative(self, layer: str, preactivation: Tensor) -> Tensor:
-        """f'(z) of every run's activation, for pre-activations as an observer sees them."""
+    def slope(self, layer: str, group: Group, preactivation: Tensor) -> Tensor:
+        """|f'(z)| of a group's activation, for pre-activations as an observer sees them."""
+        entry = group.activation.entry
+        if entry is None:
+            return self._own_derivative(layer, group, preactivation).abs()
+        slope = entry.derivative(preactivation, **self._arguments(layer, group, preactivation))
+        return slope if entry.non_decreasing else slope.abs()
 
-        def of_group(group: _Group, z: Tensor) -> Tensor:
-            entry = group.activation.entry
-            if entry is None:
-                return self._own_derivative(layer, group, z)
-            return entry.derivative(z, **self._arguments(layer, group, z))
-
-        return self._by_group(layer, preactivation, of_group)
-
-    def _own_derivative(self, layer: str, group: _Group, z: Tensor) -> Tensor:
+    def _own_derivative(self, layer: str, group: Group, z: Tensor) -> Tensor:
         with torch.enable_grad():
             x = z.detach().requires_grad_()
             # Element by element, so the gradient of the sum is the derivative.
@@ -568,7 +582,7 @@ def _layout(model: LeNet) -> dict[str, _Slot]:
     return slots
 
 
-def _groups(activations: Sequence[RunActivation], models: Sequence[LeNet]) -> list[_Group]:
+def _groups(activations: Sequence[RunActivation], models: Sequence[LeNet]) -> list[Group]:
     """Neighbours with the same function; a run with a module of its own stands alone."""
 
     def kind(run: int) -> object:
@@ -582,5 +596,5 @@ def _groups(activations: Sequence[RunActivation], models: Sequence[LeNet]) -> li
     groups = []
     for _, members in groupby(range(len(activations)), key=kind):
         runs = list(members)
-        groups.append(_Group(runs[0], runs[-1] + 1, activations[runs[0]]))
+        groups.append(Group(runs[0], runs[-1] + 1, activations[runs[0]]))
     return groups

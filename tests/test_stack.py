@@ -15,7 +15,7 @@ from lenet_bench import build
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.config import RunConfig
 from lenet_bench.model import LeNet
-from lenet_bench.stack import Batch, Stack, cross_entropy
+from lenet_bench.stack import Batch, Group, Stack, cross_entropy
 
 CPU = torch.device("cpu")
 SHAPE = build.ImageShape(channels=3, size=20, classes=4)
@@ -165,10 +165,10 @@ def test_an_observer_sees_the_plain_intermediates_and_changes_nothing(
     configs = configs_of(configure, names, *ARCHITECTURES[architecture])
     models = models_of(configs)
     stack, twin = stack_of(configs, models), stack_of(configs, models)
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
-    def observe(layer: str, preactivation: Tensor, activation: Tensor) -> None:
-        seen[layer] = (preactivation, activation)
+    def observe(layer: str, group: Group, preactivation: Tensor, activation: Tensor) -> None:
+        seen.setdefault(layer, []).append((preactivation, activation))
 
     x, n = images(), len(models)
     stack.observe([x], observe)
@@ -177,7 +177,11 @@ def test_an_observer_sees_the_plain_intermediates_and_changes_nothing(
         model.train().activations.eval()  # no noise
         _, wanted = model.forward_with_intermediates(x)
         for layer, (z, h) in wanted.items():
-            for found, value in zip(seen[layer], (z, h), strict=True):
+            whole = [
+                torch.cat(each, int(layer.startswith("conv")))
+                for each in zip(*seen[layer], strict=True)
+            ]
+            for found, value in zip(whole, (z, h), strict=True):
                 if layer.startswith("conv"):
                     units = stack.units[layer]
                     part = found[:, run * units : (run + 1) * units]
