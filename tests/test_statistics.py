@@ -65,7 +65,7 @@ def test_too_few_pairs_are_nan() -> None:
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_differences_without_spread_claim_no_certainty(n: int) -> None:
-    same = paired(np.full(n, 0.97), np.full(n, 0.96))  # not exactly 0.01: floats
+    same = paired(0.97 + 0.1 * np.arange(n), 0.96 + 0.1 * np.arange(n))  # 0.01 but for rounding
     assert (same.low, same.high) == pytest.approx((0.01, 0.01))
     # All 2^n assignments of signs: two of them, all plus and all minus, are as extreme.
     sums = [abs(sum(signs)) for signs in product([-1, 1], repeat=n)]
@@ -74,6 +74,17 @@ def test_differences_without_spread_claim_no_certainty(n: int) -> None:
     zero = paired(np.arange(n), np.arange(n))
     assert (zero.mean, zero.low, zero.high, zero.p_value) == (0.0, 0.0, 0.0, 1.0)
     assert (zero.effect_size, zero.probability) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_two_constants_are_as_likely_by_chance_as_two_fair_coins(n: int) -> None:
+    found = paired(np.full(n, 1000.0), np.full(n, 200.0))
+    assert (found.mean, found.low, found.high) == (800.0, 800.0, 800.0)
+    # Of all 4^n tosses of two coins, those where each shows one face, and not the same.
+    tosses = product(product([0, 1], repeat=n), repeat=2)
+    alike = [len(set(a)) == len(set(b)) == 1 and a != b for a, b in tosses]
+    assert found.p_value == pytest.approx(np.mean(alike))
+    assert paired(np.full(n, 3.0), np.full(n, 3.0)).p_value == 1.0
 
 
 def test_effect_size_is_unbiased() -> None:

@@ -1,0 +1,245 @@
+"""Verdicts: ``summarise``'s frame in, a row per pair of lines and quantity out.
+
+Within a panel (all that varies besides lines and seeds is equal) every line is compared with every
+other, paired by seed. The comparisons of one quantity in one panel make a table, over which Holm's
+correction goes. No run is dropped silently: what a run that diverged or never reached a target
+counts as is :func:`judged`'s to say, and the verdict tells how many did.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lenet_bench.analysis.lines import lines_in_order, split_keys
+from lenet_bench.analysis.statistics import MIN_SEEDS, holm, paired
+
+MOST_PAIRS = 300
+"""With more pairs than this, each line is compared with one reference only."""
+
+REFERENCE = "relu"
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a quantity reads: its name, less and more of it, and its unit (after ``scale``)."""
+
+    words: str
+    less: str
+    more: str
+    unit: str
+    scale: float = 1.0
+    reached: str = ""
+    """The column that says whether a run got there, for what is counted until a target."""
+
+
+QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
+    {
+        "mean_train_loss": Quantity("mean training loss", "lower", "higher", ""),
+        "final_train_loss": Quantity("final training loss", "lower", "higher", ""),
+        "test_accuracy": Quantity("test accuracy", "lower", "higher", " points", 100.0),
+        **{
+            f"{unit}_to_{target}": Quantity(
+                f"{unit} to the target {name}", "sooner", "later", f" {unit}", 1.0, reached
+            )
+            for target, name, reached in (
+                ("target", "loss", "target_reached"),
+                ("accuracy", "accuracy", "accuracy_reached"),
+            )
+            for unit in ("iterations", "seconds")
+        },
+    }
+)
+
+COLUMNS = (
+    *("quantity", "a", "b", "seeds", "mean_a", "mean_b", "difference", "low", "high"),
+    *("p_value", "p_holm", "effect_size", "probability", "never_a", "never_b", "verdict"),
+)
+
+
+def judged(summary: pd.DataFrame, name: str) -> tuple[pd.Series[float], pd.Series[bool]]:
+    """What each run counts as for a quantity of :data:`QUANTITIES`, and whether as *never*.
+
+    Losses and accuracies are those of runs that finished; a run that diverged classifies no better
+    than chance, 1 / classes, and has no loss. A run that never reached a target counts as having
+    needed the whole budget, which is a lower bound; one whose record cannot tell has no value.
+    """
+    status, quantity = summary["status"], QUANTITIES[name]
+    values = summary[name].astype("float64")
+    if quantity.reached:
+        reached = summary[quantity.reached].astype("boolean")
+        never = reached.eq(False).fillna(False).astype(bool)
+        bound = summary["budget"].astype("float64")
+        if name.startswith("seconds"):
+            iterations = summary["iteration"].where(summary["iteration"] > 0)
+            bound = bound * summary["seconds"] / iterations
+        known = reached.eq(True).fillna(False).astype(bool)
+        return values.where(known).mask(never, bound), never
+    values = values.where(status == "finished")
+    if name == "test_accuracy":
+        values = values.mask(status == "diverged", 1 / summary["classes"])
+    return values, pd.Series(False, index=summary.index)
+
+
+def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
+    """Every comparison of a sweep.
+
+    Columns: the keys that tell panels apart, then :data:`COLUMNS`. ``a`` and ``b`` are labels of
+    lines, ``seeds`` how many pairs have values, ``mean_a`` and ``mean_b`` their means,
+    ``difference`` that of a - b with its 95 % interval from ``low`` to ``high``, ``p_value`` the
+    paired t test's and ``p_holm`` the same after Holm's correction, ``probability`` that a > b,
+    ``never_a`` and ``never_b`` how many of the paired runs never reached the target. The verdict
+    names a difference only when ``p_holm`` is at most 0.05 and the interval leaves 0 out.
+    """
+    line_keys, panel_keys = split_keys(summary)
+    summary = summary.copy()
+    for name in QUANTITIES:
+        value, never = _columns_of(name)
+        summary[value], summary[never] = judged(summary, name)
+    panels = [
+        (values, lines_in_order(panel, line_keys)) for values, panel in _parts(summary, panel_keys)
+    ]
+    by_reference = _count_pairs(len(lines) for _, lines in panels) > MOST_PAIRS
+    rows: list[dict[str, Any]] = []
+    for values, lines in panels:
+        labels = [label for label, _ in lines]
+        pairs = list(combinations(range(len(labels)), 2))
+        if by_reference:
+            reference = labels.index(REFERENCE) if REFERENCE in labels else 0
+            pairs = [(line, reference) for line in range(len(labels)) if line != reference]
+        if pairs:
+            by_seed = _by_seed([runs for _, runs in lines])
+            for name in QUANTITIES:
+                rows += [values | row for row in _table(labels, by_seed, pairs, name)]
+    return pd.DataFrame(rows, columns=[*panel_keys, *COLUMNS])
+
+
+def scope(summary: pd.DataFrame) -> str:
+    """In words, when there were too many pairs: what each line was compared with; else empty."""
+    line_keys, panel_keys = split_keys(summary)
+    sizes = [len(panel[line_keys].drop_duplicates()) for _, panel in _parts(summary, panel_keys)]
+    pairs = _count_pairs(sizes)
+    if pairs <= MOST_PAIRS:
+        return ""
+    reference = (
+        REFERENCE if (summary["activation"] == REFERENCE).any() else "the first line of its panel"
+    )
+    return f"{pairs:,} pairs are too many: each line is compared with {reference} only"
+
+
+def format_difference(name: str, difference: float, low: float, high: float) -> str:
+    """``0.034 [0.020, 0.048]`` with unit: two digits of half of the interval's width."""
+    quantity = QUANTITIES[name]
+    values = [quantity.scale * value for value in (difference, low, high)]
+    half = (values[2] - values[1]) / 2
+    size = half if half > 0 else abs(values[0])
+    digits = min(max(1 - math.floor(math.log10(size)), 0), 8) if 0 < size < math.inf else 0
+    middle, first, last = (f"{value:,.{digits}f}" for value in values)
+    return f"{middle}{quantity.unit} [{first}, {last}]"
+
+
+def _by_seed(lines: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The lines' runs, each with a row for every seed that any of them has, in the same order."""
+    runs = [line.drop_duplicates("seed", keep="last").set_index("seed") for line in lines]
+    seeds = pd.Index(pd.unique(np.concatenate([line.index for line in runs])))
+    return [line.reindex(seeds) for line in runs]
+
+
+def _table(
+    labels: list[str], lines: list[pd.DataFrame], pairs: list[tuple[int, int]], name: str
+) -> list[dict[str, Any]]:
+    """The comparisons of one quantity in one panel, corrected together."""
+    value, never = _columns_of(name)
+    values = [line[value].to_numpy(np.float64) for line in lines]
+    nevers = [line[never].eq(True).to_numpy(bool) for line in lines]
+    counts = [(int((line["status"] == "diverged").sum()), line["status"].count()) for line in lines]
+    diverged = {
+        label: f"{count} of {runs}"
+        for label, (count, runs) in zip(labels, counts, strict=True)
+        if count
+    }
+    rows: list[dict[str, Any]] = []
+    for a, b in pairs:
+        one = paired(values[a], values[b])
+        both = np.isfinite(values[a]) & np.isfinite(values[b])
+        rows.append(
+            {
+                "quantity": name,
+                "a": labels[a],
+                "b": labels[b],
+                "seeds": one.n,
+                "mean_a": values[a][both].mean() if one.n else np.nan,
+                "mean_b": values[b][both].mean() if one.n else np.nan,
+                "difference": one.mean,
+                "low": one.low,
+                "high": one.high,
+                "p_value": one.p_value,
+                "effect_size": one.effect_size,
+                "probability": one.probability,
+                "never_a": int(nevers[a][both].sum()),
+                "never_b": int(nevers[b][both].sum()),
+            }
+        )
+    adjusted = holm([row["p_value"] if row["seeds"] >= MIN_SEEDS else np.nan for row in rows])
+    for row, p_holm in zip(rows, adjusted, strict=True):
+        row["p_holm"] = float(p_holm)
+        row["verdict"] = _verdict(name, row, diverged)
+    return rows
+
+
+def _verdict(name: str, row: Mapping[str, Any], diverged: Mapping[str, str]) -> str:
+    quantity = QUANTITIES[name]
+    never = {row["a"]: row["never_a"], row["b"]: row["never_b"]}
+    if quantity.reached:
+        parts = [
+            f"{label} never in {count} of {row['seeds']}" for label, count in never.items() if count
+        ]
+    else:
+        parts = [f"{label} diverged in {diverged[label]}" for label in never if label in diverged]
+    return "; ".join([_words(quantity, name, row), *parts])
+
+
+def _words(quantity: Quantity, name: str, row: Mapping[str, Any]) -> str:
+    if row["seeds"] < MIN_SEEDS:
+        return f"no verdict: fewer than {MIN_SEEDS} seeds"
+    if not is_distinguishable(row):
+        return "not distinguishable"
+    less = row["difference"] < 0
+    sign = -1.0 if less else 1.0
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    difference = format_difference(name, sign * row["difference"], low, high)
+    slower, faster = ("never_b", "never_a") if less else ("never_a", "never_b")
+    at_least = "at least " if row[slower] and not row[faster] else ""
+    return f"{row['a']} {quantity.less if less else quantity.more} by {at_least}{difference}"
+
+
+def is_distinguishable(row: Mapping[str, Any] | pd.Series[Any]) -> bool:
+    """Whether a row of :func:`pairwise` shows a difference."""
+    apart = row["low"] > 0 or row["high"] < 0
+    return bool(row["seeds"] >= MIN_SEEDS and row["p_holm"] <= LEVEL and apart)
+
+
+def _columns_of(name: str) -> tuple[str, str]:
+    return f"{name} judged", f"{name} never"
+
+
+def _parts(summary: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The panels: values of their keys, and their runs."""
+    if not keys:
+        return [({}, summary)]
+    return [
+        (dict(zip(keys, values, strict=True)), panel)
+        for values, panel in summary.groupby(keys, dropna=False, sort=False)
+    ]
+
+
+def _count_pairs(sizes: Iterable[int]) -> int:
+    return sum(size * (size - 1) // 2 for size in sizes)
