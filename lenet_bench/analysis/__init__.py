@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from lenet_bench.analysis.comparisons import pairwise
 from lenet_bench.analysis.loading import Sweep, load_sweep, varying_keys
 from lenet_bench.analysis.summary import summarise, summarise_groups
+from lenet_bench.analysis.tuning import choices, reporting_runs
 
-__all__ = ["Sweep", "load_sweep", "summarise", "summarise_groups", "varying_keys"]
+__all__ = [
+    "Sweep",
+    "choices",
+    "load_sweep",
+    "pairwise",
+    "reporting_runs",
+    "summarise",
+    "summarise_groups",
+    "varying_keys",
+]

@@ -105,7 +105,8 @@ def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
         value, never = _columns_of(name)
         summary[value], summary[never] = judged(summary, name)
     panels = [
-        (values, lines_in_order(panel, line_keys)) for values, panel in _parts(summary, panel_keys)
+        (values, lines_in_order(panel, line_keys))
+        for values, panel in panels_of(summary, panel_keys)
     ]
     by_reference = _count_pairs(len(lines) for _, lines in panels) > MOST_PAIRS
     rows: list[dict[str, Any]] = []
@@ -122,10 +123,16 @@ def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*panel_keys, *COLUMNS])
 
 
+def is_distinguishable(row: Mapping[str, Any] | pd.Series[Any]) -> bool:
+    """Whether a row of :func:`pairwise` shows a difference."""
+    apart = row["low"] > 0 or row["high"] < 0
+    return bool(row["seeds"] >= MIN_SEEDS and row["p_holm"] <= LEVEL and apart)
+
+
 def scope(summary: pd.DataFrame) -> str:
     """In words, when there were too many pairs: what each line was compared with; else empty."""
     line_keys, panel_keys = split_keys(summary)
-    sizes = [len(panel[line_keys].drop_duplicates()) for _, panel in _parts(summary, panel_keys)]
+    sizes = [len(panel[line_keys].drop_duplicates()) for _, panel in panels_of(summary, panel_keys)]
     pairs = _count_pairs(sizes)
     if pairs <= MOST_PAIRS:
         return ""
@@ -133,6 +140,16 @@ def scope(summary: pd.DataFrame) -> str:
         REFERENCE if (summary["activation"] == REFERENCE).any() else "the first line of its panel"
     )
     return f"{pairs:,} pairs are too many: each line is compared with {reference} only"
+
+
+def panels_of(summary: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The panels that these keys make: the keys' values, and the runs."""
+    if not keys:
+        return [({}, summary)]
+    return [
+        (dict(zip(keys, values, strict=True)), panel)
+        for values, panel in summary.groupby(keys, dropna=False, sort=False)
+    ]
 
 
 def format_difference(name: str, difference: float, low: float, high: float) -> str:
@@ -221,24 +238,8 @@ def _words(quantity: Quantity, name: str, row: Mapping[str, Any]) -> str:
     return f"{row['a']} {quantity.less if less else quantity.more} by {at_least}{difference}"
 
 
-def is_distinguishable(row: Mapping[str, Any] | pd.Series[Any]) -> bool:
-    """Whether a row of :func:`pairwise` shows a difference."""
-    apart = row["low"] > 0 or row["high"] < 0
-    return bool(row["seeds"] >= MIN_SEEDS and row["p_holm"] <= LEVEL and apart)
-
-
 def _columns_of(name: str) -> tuple[str, str]:
     return f"{name} judged", f"{name} never"
-
-
-def _parts(summary: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The panels: values of their keys, and their runs."""
-    if not keys:
-        return [({}, summary)]
-    return [
-        (dict(zip(keys, values, strict=True)), panel)
-        for values, panel in summary.groupby(keys, dropna=False, sort=False)
-    ]
 
 
 def _count_pairs(sizes: Iterable[int]) -> int:

@@ -1,0 +1,205 @@
+"""Shared and tuned learning rates: ``summarise``'s frame in, what was chosen and its results out.
+
+An activation compared at a learning rate that suits another one loses for the wrong reason. Where
+a sweep varies ``lr``, each line (an activation with its parameters) therefore gets the rate that
+is best for it, beside the one rate that is best for all lines of a panel together. The first seeds
+choose, by validation loss, and only the others report: what was chosen on a run's luck is not
+judged by the same luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lenet_bench.analysis.comparisons import judged, panels_of
+from lenet_bench.analysis.lines import describe_value, lines_in_order
+from lenet_bench.analysis.summary import group_keys, interval
+
+REPORTED = (
+    *("mean_train_loss", "final_train_loss", "validation_loss", "test_accuracy"),
+    "iterations_to_target",
+)
+"""What is reported at the shared and at the tuned rate."""
+
+SETTINGS = ("shared", "tuned")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """One line of one panel: its keys' values, rates, seeds and the runs of the reporting ones."""
+
+    keys: dict[str, Any]
+    rates: tuple[float, ...]
+    tuned: float
+    shared: float
+    choosing: tuple[Any, ...]
+    reporting: tuple[Any, ...]
+    runs: pd.DataFrame
+
+    def at(self, setting: str) -> pd.DataFrame:
+        """The reporting runs at the ``shared`` or at the ``tuned`` rate."""
+        return self.runs[self.runs["lr"] == (self.tuned if setting == "tuned" else self.shared)]
+
+
+def choices(summary: pd.DataFrame) -> pd.DataFrame:
+    """A row per panel and line: which rates were chosen and what the other seeds say of them.
+
+    Columns: the keys of panel and line, ``rates`` (the grid, as text), ``tuned_lr``, ``on_edge``
+    (none, lowest or highest: a best rate on the edge of the grid may lie beyond it),
+    ``choosing_seeds`` and ``reporting_seeds`` (text), ``shared_lr``; of each quantity in
+    :data:`REPORTED` mean and 95 % interval (Student's t) as ``_shared_mean``, ``_shared_low``,
+    ``_shared_high`` and the same for ``tuned``; and how many of the reporting runs ``never``
+    reached the target or ``diverged``. A run that never reached it counts with its budget, a lower
+    bound, one that diverged with the accuracy of chance and without a loss. Empty where nothing
+    can be tuned: see :func:`obstacle`.
+    """
+    line_keys, panel_keys = _keys(summary)
+    rows = []
+    for choice in _choose(summary):
+        row: dict[str, Any] = {
+            **choice.keys,
+            "rates": _text(choice.rates),
+            "tuned_lr": choice.tuned,
+            "on_edge": _edge(choice.tuned, choice.rates),
+            "choosing_seeds": _text(choice.choosing),
+            "reporting_seeds": _text(choice.reporting),
+            "shared_lr": choice.shared,
+        }
+        for setting in SETTINGS:
+            runs = choice.at(setting)
+            for name in REPORTED:
+                found = interval(_values(runs, name))
+                row[f"{name}_{setting}_mean"] = found.mean
+                row[f"{name}_{setting}_low"] = found.low
+                row[f"{name}_{setting}_high"] = found.high
+            row[f"never_{setting}"] = int(judged(runs, "iterations_to_target")[1].sum())
+            row[f"diverged_{setting}"] = int((runs["status"] == "diverged").sum())
+        rows.append(row)
+    columns = [
+        *(*panel_keys, *line_keys, "rates", "tuned_lr", "on_edge"),
+        *("choosing_seeds", "reporting_seeds", "shared_lr"),
+        *(
+            f"{name}_{setting}_{part}"
+            for name in REPORTED
+            for setting in SETTINGS
+            for part in ("mean", "low", "high")
+        ),
+        *(f"{word}_{setting}" for word in ("never", "diverged") for setting in SETTINGS),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def reporting_runs(summary: pd.DataFrame) -> pd.DataFrame:
+    """The runs that report, rows of ``summary`` with a column ``setting``: shared or tuned.
+
+    A run whose rate is both appears twice. Seeds pair within a setting as they do in ``summary``.
+    """
+    parts = [
+        choice.at(setting).assign(setting=setting)
+        for choice in _choose(summary)
+        for setting in SETTINGS
+    ]
+    return pd.concat(parts) if parts else summary.iloc[:0].assign(setting=pd.Series(dtype="str"))
+
+
+def obstacle(summary: pd.DataFrame) -> str:
+    """Why a sweep that varies ``lr`` has no tuned rates, in words; empty when it has some."""
+    if "lr" not in group_keys(summary) or _choose(summary):
+        return ""
+    if summary["seed"].nunique() < 2:
+        return (
+            "learning rates are not tuned: one seed would both choose the rate and report on it; "
+            "add seeds, e.g. 'seed=range(5)'"
+        )
+    return (
+        "learning rates are not tuned: no validation loss was recorded for two rates and two seeds"
+    )
+
+
+def validation_losses(summary: pd.DataFrame) -> pd.Series[float]:
+    """What a rate is chosen by: the final validation loss; infinite for a run that diverged."""
+    loss = summary["final_validation_loss"].where(summary["status"] == "finished")
+    return loss.mask(summary["status"] == "diverged", np.inf).astype("float64")
+
+
+def choosing_count(seeds: int) -> int:
+    """How many of the seeds choose: three eighths, so that at least 3 report where possible."""
+    return max(1, min(round(3 * seeds / 8), seeds - 3))
+
+
+def _choose(summary: pd.DataFrame) -> list[_Choice]:
+    line_keys, panel_keys = _keys(summary)
+    if "lr" not in group_keys(summary):
+        return []
+    found = []
+    for values, panel in panels_of(summary, panel_keys):
+        seeds = tuple(sorted(panel["seed"].dropna().unique()))
+        if len(seeds) < 2:
+            continue
+        count = choosing_count(len(seeds))
+        choosing, reporting = seeds[:count], seeds[count:]
+        lines = lines_in_order(panel, line_keys)
+        orders = [_order(runs[runs["seed"].isin(choosing)]) for _, runs in lines]
+        shared = _shared([order for order in orders if order])
+        for (_, runs), order in zip(lines, orders, strict=True):
+            rates = tuple(sorted(float(rate) for rate in runs["lr"].dropna().unique()))
+            if shared is None or len(rates) < 2 or not order:
+                continue
+            keys = values | {key: runs[key].iloc[0] for key in line_keys}
+            left = runs[runs["seed"].isin(reporting)]
+            found.append(_Choice(keys, rates, order[0], shared, choosing, reporting, left))
+    return found
+
+
+def _keys(summary: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Keys of a line, and those of a panel: all that varies but the rate itself."""
+    keys = group_keys(summary)
+    lines = ["activation", *(key for key in keys if key.startswith("activation."))]
+    return lines, [key for key in keys if key not in (*lines, "lr")]
+
+
+def _order(runs: pd.DataFrame) -> list[float]:
+    """A line's rates, best first: fewest runs diverged, then the lowest mean validation loss.
+
+    Rates of whose runs no loss is known are left out.
+    """
+    losses, rates = validation_losses(runs), runs["lr"].astype("float64")
+    scores = []
+    for rate in rates.dropna().unique().tolist():
+        known = losses[rates == rate].dropna()
+        if len(known):
+            diverged = float(np.isinf(known).mean())
+            mean = known[np.isfinite(known)].mean() if diverged < 1 else np.inf
+            scores.append((diverged, float(mean), float(rate)))
+    return [rate for _, _, rate in sorted(scores)]
+
+
+def _shared(orders: Sequence[list[float]]) -> float | None:
+    """The rate with the best mean rank over all lines, of those that all lines have tried."""
+    if not orders:
+        return None
+    common = set(orders[0]).intersection(*orders[1:])
+    if not common:
+        return None
+    ranked = [[rate for rate in order if rate in common] for order in orders]
+    return min(sorted(common), key=lambda rate: sum(order.index(rate) for order in ranked))
+
+
+def _edge(rate: float, rates: Sequence[float]) -> str:
+    return {rates[0]: "lowest", rates[-1]: "highest"}.get(rate, "none")
+
+
+def _values(runs: pd.DataFrame, name: str) -> pd.Series[float]:
+    if name == "validation_loss":
+        return validation_losses(runs)
+    return judged(runs, name)[0]
+
+
+def _text(values: Sequence[Any]) -> str:
+    plain = (value.item() if isinstance(value, np.generic) else value for value in values)
+    return ", ".join(describe_value(value) for value in plain)
