@@ -9,7 +9,7 @@ export RUFF_CACHE_DIR      := $(VENV)/cache/ruff
 export MYPY_CACHE_DIR      := $(VENV)/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce benchmark test lint format lock clean
+.PHONY: help setup reproduce claims benchmark test lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -26,6 +26,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 reproduce: $(STAMP)  ## sigmoid vs tanh vs ReLU on the embedded digits: figures, tables, about two minutes
 	$(BIN)/lenet-bench experiment=sigmoid_tanh_relu
+
+claims: $(STAMP)  ## train what the claims about activations need and decide them; e.g. ARGS="dataset=cifar10"
+	$(BIN)/lenet-bench-claims $(ARGS)
 
 benchmark: $(STAMP)  ## milliseconds per run and iteration, beside other ways to train the same; half an hour
 	$(BIN)/python -m benchmarks.throughput

@@ -1,0 +1,271 @@
+"""``lenet-bench-claims``: trains what the claims need and decides them.
+
+Command line in; a sweep per preset, ``claims.csv`` and ``claims.html`` out. Each preset is trained
+by the ordinary command, one after another; what is there already is not trained again, so that the
+same command with the same ``--output`` goes on, or only evaluates anew.
+
+Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_bench.errors import UserError, reader_may_leave
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lenet_bench.claims.registry import Claim
+
+INTERRUPTED = 130
+OVERRIDES = "overrides.json"
+ROUNDS = "activation_cost_rounds.csv"
+COMPARED = ("relu", "sigmoid", "tanh", "swish", "hard_swish")
+OURS = ("experiment", "hydra.sweep.dir", "plan")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script."""
+    given = _parser().parse_args(arguments)
+    only = [word for word in given.only or () if "=" not in word]
+    overrides = [*given.overrides, *(word for word in given.only or () if "=" in word)]
+    try:
+        with reader_may_leave():
+            code = _run(only, overrides, given.output)
+    except UserError as error:
+        print(f"lenet-bench-claims: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lenet-bench-claims",
+        description="Train what the claims about activation functions need, preset by preset, and "
+        "decide them by rules that were fixed in advance. Overrides are those of lenet-bench and "
+        "go to every preset.",
+        epilog="example: lenet-bench-claims dataset=cifar10 --only sigmoid_slower dead_stays_dead",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. dataset=cifar10 iterations=1000"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where sweeps and tables go (default: a new runs/claims-TIME); one that exists is "
+        "continued",
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="CLAIM", help="identifiers of claims, as claims.csv lists them"
+    )
+    return parser
+
+
+def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> int:
+    # These take a second or two to import; --help does not wait for them.
+    from lenet_bench.claims import page
+    from lenet_bench.claims.evaluation import as_frame
+    from lenet_bench.claims.registry import CLAIMS, COST, EXACT
+
+    claims = _chosen(only, CLAIMS)
+    presets = list(dict.fromkeys(claim.preset for claim in claims.values()))
+    trained = [preset for preset in presets if preset not in (COST, EXACT)]
+    _check(trained, overrides)
+    directory = _prepared(output, overrides)
+
+    rows: list[dict[str, object]] = []
+    failed = False
+    started = time.monotonic()
+    for number, preset in enumerate(presets, start=1):
+        passed = timedelta(seconds=round(time.monotonic() - started))
+        print(f"[{number}/{len(presets)}, {passed}] {preset}", file=sys.stderr, flush=True)
+        mine = {name: claim for name, claim in claims.items() if claim.preset == preset}
+        if preset == EXACT:
+            rows += _exact(mine)
+        elif preset == COST:
+            found, trouble = _costs(mine, directory / ROUNDS)
+            rows += found
+            failed = failed or trouble
+        else:
+            found, trouble = _trained(preset, mine, overrides, directory)
+            rows += found
+            failed = failed or trouble
+    frame = as_frame(rows)
+    _write(directory, frame, page.page(frame, overrides))
+    print(page.as_text(frame))
+    for name in ("claims.csv", "claims.html"):
+        print(f"wrote {directory / name}")
+    return 1 if failed else 0
+
+
+def _chosen(only: Sequence[str], claims: Mapping[str, Claim]) -> dict[str, Claim]:
+    unknown = [name for name in only if name not in claims]
+    if unknown:
+        raise UserError(
+            f"--only {' '.join(unknown)}: there is no such claim; choose from {', '.join(claims)}"
+        )
+    return {name: claim for name, claim in claims.items() if not only or name in only}
+
+
+def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
+    """Refuse what the ordinary command would refuse, before anything trains."""
+    from lenet_bench import command_line, sweep
+
+    for text in overrides:
+        key = text.partition("=")[0].strip("+~ ")
+        if "=" not in text or text.startswith("-"):
+            raise UserError(f"{text}: is no override; write KEY=VALUE, as in dataset=cifar10")
+        if key in OURS:
+            raise UserError(
+                f"{text}: claims set this themselves, preset by preset; choose claims with --only "
+                "and the folder with --output"
+            )
+    sweep.register_resolvers()
+    command_line.register_activations()
+    for preset in presets:
+        command_line.check([f"experiment={preset}", *overrides])
+
+
+def _prepared(output: Path | None, overrides: Sequence[str]) -> Path:
+    """The directory of this command's results, marked by what its runs are trained with.
+
+    Raises:
+        UserError: It cannot be made, or holds runs that were trained with other overrides.
+    """
+    directory = output or _new_directory()
+    # How it is trained does not change what is trained.
+    telling = sorted(text for text in overrides if not text.lstrip("+").startswith("hydra"))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        mark = directory / OVERRIDES
+        if mark.exists():
+            before = json.loads(mark.read_text(encoding="utf-8"))
+            if before != telling:
+                raise UserError(
+                    f"--output={directory}: its runs were trained with "
+                    f"{' '.join(before) or 'no overrides'}, not with "
+                    f"{' '.join(telling) or 'none'}; repeat those, or choose another folder"
+                )
+        mark.write_text(json.dumps(telling) + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{OVERRIDES} cannot be read"
+        raise UserError(f"--output={directory}: cannot be used: {reason}") from None
+    return directory
+
+
+def _new_directory() -> Path:
+    stem = f"claims-{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    candidate, number = Path("runs") / stem, 1
+    while candidate.exists():
+        number += 1
+        candidate = Path("runs") / f"{stem}-{number}"
+    return candidate
+
+
+def _exact(claims: Mapping[str, Claim]) -> list[dict[str, object]]:
+    from lenet_bench.claims.evaluation import judge
+    from lenet_bench.claims.evidence import Evidence
+
+    return [judge(claim, Evidence()) for claim in claims.values()]
+
+
+def _costs(claims: Mapping[str, Claim], path: Path) -> tuple[list[dict[str, object]], bool]:
+    """Decide by the measurement that the directory holds, or measure first; and whether it failed.
+
+    The measurement is the only part that other work on the machine disturbs.
+    """
+    import pandas as pd
+
+    from lenet_bench.activation_cost import measure
+    from lenet_bench.claims.evaluation import judge, undecided
+    from lenet_bench.claims.evidence import Evidence
+
+    if not path.exists():
+        try:
+            measured = measure(activations=COMPARED)
+        except subprocess.CalledProcessError as error:
+            reason = f"measuring the cost of activations failed: {error}"
+            return [undecided(claim, reason) for claim in claims.values()], True
+        measured.to_csv(path, index=False)
+    evidence = Evidence(rounds=pd.read_csv(path))
+    return [judge(claim, evidence) for claim in claims.values()], False
+
+
+def _trained(
+    preset: str, claims: Mapping[str, Claim], overrides: Sequence[str], directory: Path
+) -> tuple[list[dict[str, object]], bool]:
+    """Train a preset as far as it is not, and decide its claims; and whether it failed."""
+    from lenet_bench.analysis.loading import load_sweep
+    from lenet_bench.claims.evaluation import claims_in, undecided
+
+    folder = directory / preset
+    # What it prints at its end is in the folder's report.
+    code = _wait(
+        [
+            *(sys.executable, "-m", "lenet_bench", f"experiment={preset}"),
+            *(f"hydra.sweep.dir={_quoted(folder)}", *overrides),
+        ]
+    )
+    if code == INTERRUPTED:
+        print(f"stopped; the same command with --output={directory} goes on", file=sys.stderr)
+        raise KeyboardInterrupt
+    if code:
+        reason = f"training {preset} failed: {_reason(folder, code)}"
+        return [undecided(claim, reason) for claim in claims.values()], True
+    frame = claims_in(load_sweep(folder), claims)
+    return frame.to_dict("records"), False  # type: ignore[return-value]
+
+
+def _wait(command: Sequence[str]) -> int:
+    """Run a command to its end, also when Ctrl-C reaches both it and this process."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    stopped = False
+    while True:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            stopped = True  # so has it been, and saves what it has
+        else:
+            return INTERRUPTED if stopped else code
+
+
+def _quoted(folder: Path) -> str:
+    """A path as Hydra's grammar takes any: quoted."""
+    return "'" + str(folder).replace("'", r"\'") + "'"
+
+
+def _reason(folder: Path, code: int) -> str:
+    from lenet_bench.analysis.loading import load_sweep
+
+    try:
+        runs = load_sweep(folder).runs
+    except UserError:
+        return f"exit code {code}; its message stands above"
+    failed = runs[runs["status"] == "failed"]
+    if failed.empty:
+        return f"exit code {code}; its message stands above"
+    return f"{len(failed)} of {len(runs)} runs failed: {failed['error'].iloc[0]}"
+
+
+def _write(directory: Path, frame: pd.DataFrame, page: str) -> None:
+    try:
+        frame.to_csv(directory / "claims.csv", index=False)
+        (directory / "claims.html").write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    main()

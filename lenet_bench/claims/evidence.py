@@ -1,0 +1,201 @@
+"""What the runs of a preset say, ready to be compared: a sweep in, frames and values per seed out.
+
+A run that diverged has learned nothing: its accuracy counts as that of chance, 1 / classes, its
+losses as that of chance, ln(classes), its target as never reached. A run that failed or did not end
+has no value. Dead, zero and dormant fractions are shares of all hidden units (layers weighted by
+their units) at the run's last probe.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lenet_bench.analysis.loading import Sweep, varying_keys
+from lenet_bench.analysis.summary import summarise
+from lenet_bench.analysis.tuning import obstacle, reporting_runs
+from lenet_bench.claims.rules import LackingError
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column of :attr:`Evidence.runs` and the distances that matter in it.
+
+    Attributes:
+        words: With its unit.
+        negligible: A difference that nobody would call one; None: every difference is.
+        close: A difference up to which two settings are alike, and from which one is *clearly*
+            better.
+        of_chance: Both are shares of the loss of chance, ln(classes).
+        ratio: The column holds logarithms; differences are shown as ratios.
+    """
+
+    words: str
+    negligible: float | None = None
+    close: float | None = None
+    of_chance: bool = False
+    ratio: bool = False
+
+    def margin_in_words(self, share: float | None) -> str:
+        """``1 % of chance (0.01 ln classes)``."""
+        if share is None:
+            return "none"
+        if self.ratio:
+            return f"a factor of {math.exp(share):.3g}"
+        return f"{100 * share:g} % of the loss of chance" if self.of_chance else f"{share:g}"
+
+
+QUANTITIES = {
+    "mean_train_loss": Quantity("mean training loss (nats)", 0.01, 0.05, of_chance=True),
+    "final_validation_loss": Quantity("final validation loss (nats)", 0.01, 0.05, of_chance=True),
+    "test_accuracy": Quantity("test accuracy", 0.005, 0.02),
+    "gap": Quantity("test loss - training loss (nats)", 0.01, 0.05, of_chance=True),
+    "dead_fraction": Quantity("final dead fraction", 0.01, 0.1),
+    "dormant_fraction": Quantity("final dormant fraction", 0.01, 0.1),
+    "iterations_to_target": Quantity("iterations to target, ratio", ratio=True),
+    "gradient_ratio": Quantity(
+        "gradient norm of fc2 over that of the last hidden layer, untrained", ratio=True
+    ),
+    "gradient_ratio_per_layer": Quantity(
+        "ratio of gradient norms per layer towards the input, untrained", ratio=True
+    ),
+}
+"""What claims compare. Columns of ratios hold logarithms."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The runs that a claim is judged by, or measurements in their place.
+
+    ``summary`` is :func:`~lenet_bench.analysis.summary.summarise`'s frame, ``runs`` a row per run:
+    ``run``, its configuration, ``status`` and the columns of :data:`QUANTITIES`; ``layers`` a row
+    per run, probe and layer. ``rounds`` are measured costs of activations, as
+    :func:`lenet_bench.activation_cost.measure` gives them.
+    """
+
+    summary: pd.DataFrame = field(default_factory=pd.DataFrame)
+    runs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rounds: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def chance_loss(self) -> float:
+        """ln(classes), in nats; NaN when no run recorded the number of classes."""
+        return float(np.log(self.runs["classes"].max()))
+
+    def select(self, selection: str) -> pd.DataFrame:
+        """The runs of an activation and a configuration, indexed by seed.
+
+        ``selection`` is the activation followed by ``key=value``s: ``relu lr=0.5 init.gain=1``.
+
+        Raises:
+            LackingError: There is none, or more than one of a seed.
+        """
+        name, *conditions = selection.split()
+        chosen = self.runs[self.runs["activation"] == name]
+        for condition in conditions:
+            key, _, value = condition.partition("=")
+            chosen = chosen[_holds(chosen[key], value)] if key in chosen else chosen.iloc[:0]
+        if chosen.empty:
+            raise LackingError(f"there is no run of {selection}")
+        if chosen["seed"].duplicated().any():
+            keys = ", ".join(varying_keys(_configuration(chosen))) or "nothing that is recorded"
+            raise LackingError(
+                f"several runs of {selection} have the same seed; they differ in {keys}"
+            )
+        return chosen.set_index("seed").sort_index()
+
+    def values(self, selection: str, quantity: str) -> pd.Series[float]:
+        """One value per seed, NaN where the run has none.
+
+        Raises:
+            LackingError: See :meth:`select`.
+        """
+        return self.select(selection)[quantity].astype("float64")
+
+    def tuned(self) -> Evidence:
+        """The reporting seeds at the shared and at each activation's own best learning rate.
+
+        ``runs`` gains the column ``setting``, shared or tuned.
+
+        Raises:
+            LackingError: No learning rate can be chosen on some seeds and reported on others.
+        """
+        reporting = reporting_runs(self.summary)
+        if reporting.empty:
+            raise LackingError(untuned(self.summary))
+        runs = reporting[["run", "setting"]].merge(self.runs, on="run", how="left")
+        return Evidence(self.summary, runs, self.layers)
+
+
+def collect(sweep: Sweep) -> Evidence:
+    """Read what a preset's sweep holds."""
+    summary = summarise(sweep)
+    runs = summary.merge(_of_layers(sweep.layers), on="run", how="left")
+    ended = runs["status"].isin(["finished", "diverged"])
+    diverged = runs["status"] == "diverged"
+    runs["gap"] = runs["test_loss"] - runs["evaluated_train_loss"]
+    chance = np.log(runs["classes"].astype("float64"))
+    for name in ("mean_train_loss", "final_validation_loss"):
+        runs[name] = runs[name].where(~diverged, chance)
+    runs["test_accuracy"] = runs["test_accuracy"].where(~diverged, 1 / runs["classes"])
+    runs["gap"] = runs["gap"].where(~diverged)
+    runs["never"] = runs["target_reached"].eq(False).fillna(False).astype(bool)
+    reached = runs["iterations_to_target"].where(~runs["never"], runs["budget"])
+    runs["iterations_to_target"] = np.log(reached.astype("float64"))
+    columns = list(QUANTITIES)
+    runs.loc[~ended, columns] = np.nan
+    return Evidence(summary, runs, sweep.layers)
+
+
+def untuned(summary: pd.DataFrame) -> str:
+    """Why no learning rate was tuned."""
+    return obstacle(summary) or "learning rates are not tuned: the runs have only one"
+
+
+def _of_layers(layers: pd.DataFrame) -> pd.DataFrame:
+    """Per run: final fractions over all hidden units, and how gradients shrink untrained."""
+    hidden = layers[layers["layer"] != "logits"]
+    names = ["dead_fraction", "dormant_fraction", "zero_fraction"]
+    last = hidden["iteration"] == hidden.groupby("run")["iteration"].transform("max")
+    final = hidden[last]
+    table = pd.DataFrame({name: final[name] * final["units"] for name in names})
+    table = table.groupby(final["run"]).sum(min_count=1)
+    table = table.div(final.groupby("run")["units"].sum(), axis=0)
+    first = hidden[hidden["iteration"] == 0]
+    norms = first.assign(layer=first["layer"].astype(str)).pivot(
+        index="run", columns="layer", values="gradient_norm"
+    )
+    connected = sorted(
+        (str(name) for name in norms if str(name).startswith("fc")), key=lambda name: int(name[2:])
+    )
+    # The last hidden layer of a run is the last that it has: networks differ in depth.
+    last_norm = norms[connected].ffill(axis=1).iloc[:, -1] if connected else np.nan
+    steps = norms[connected].notna().sum(axis=1) - 2  # from the last hidden layer to fc2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(norms["fc2"] / last_norm) if "fc2" in norms else np.nan
+    table["gradient_ratio"] = ratio
+    table["gradient_ratio_per_layer"] = table["gradient_ratio"] / steps.where(steps > 0)
+    return table.reset_index().astype({"run": str})
+
+
+def _holds(column: pd.Series[Any], value: str) -> pd.Series[bool]:
+    try:
+        number = float(value)
+    except ValueError:
+        return column.astype(str).str.replace(" ", "") == value
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    return pd.Series(np.isclose(numbers, number, rtol=1e-9, atol=0), index=column.index)
+
+
+def _configuration(runs: pd.DataFrame) -> pd.DataFrame:
+    """Only what :func:`varying_keys` should look at: up to the status everything is chosen."""
+    columns = list(runs.columns)
+    chosen = [name for name in columns[: columns.index("status")] if name not in ("run", "sweep")]
+    return runs[
+        [*chosen, *(["setting"] if "setting" in columns and "setting" not in chosen else [])]
+    ]

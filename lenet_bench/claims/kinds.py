@@ -1,0 +1,223 @@
+"""The kinds of tests that most claims are: what is compared in, quantity, rule and verdict out.
+
+A kind builds a :class:`Test`, whose words are made from what it compares, so that a claim's rule
+and what is computed cannot differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lenet_bench.claims.evidence import QUANTITIES, Evidence
+from lenet_bench.claims.rules import Claimed, Comparison, Finding, LackingError, decide
+
+COST = {("element", "torch"): "per element", ("lenet", "lenet_bench"): "in training LeNet"}
+"""Where an activation's cost is looked at: torch's own alone, and a whole step as it is here."""
+
+SAME_COST = 0.02
+"""A share of the time that nobody would notice."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """How a claim is tested: what is looked at, the rule in words, and the rule itself."""
+
+    quantity: str
+    rule: str
+    evaluate: Callable[[Evidence], Finding]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A quantity of one selection of runs, held against a bound.
+
+    Selections are those of :meth:`~lenet_bench.claims.evidence.Evidence.select`.
+    """
+
+    quantity: str
+    a: str
+    claimed: Claimed
+    bound: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """What the values are."""
+        return f"{self.a}, {QUANTITIES[self.quantity].words}"
+
+    def margin(self) -> tuple[float | None, bool]:
+        """None: whether a level is negligible nobody can say."""
+        return None, False
+
+    def values(self, evidence: Evidence) -> pd.Series[float]:
+        """By seed."""
+        return evidence.values(self.a, self.quantity)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A quantity of a minus that of b, paired by seed.
+
+    ``clearly`` asks for more than a difference: one beyond what counts as close.
+    """
+
+    quantity: str
+    a: str
+    b: str
+    claimed: Claimed
+    bound: float = 0.0
+    clearly: bool = False
+
+    @property
+    def words(self) -> str:
+        """What the values are."""
+        sign = "/" if QUANTITIES[self.quantity].ratio else "-"
+        return f"{self.a} {sign} {self.b}, {QUANTITIES[self.quantity].words}"
+
+    def margin(self) -> tuple[float | None, bool]:
+        """The margin, and whether it is a share of the loss of chance."""
+        quantity = QUANTITIES[self.quantity]
+        wide = self.clearly or self.claimed == "close"
+        return quantity.close if wide else quantity.negligible, quantity.of_chance
+
+    def values(self, evidence: Evidence) -> pd.Series[float]:
+        """By the seeds that both have; two runs that never reach a target say nothing."""
+        a, b = evidence.select(self.a), evidence.select(self.b)
+        both = a.index.intersection(b.index)
+        a, b = a.loc[both], b.loc[both]
+        values: pd.Series[float] = a[self.quantity].astype("float64") - b[self.quantity]
+        if self.quantity == "iterations_to_target":
+            values = values.where(~(a["never"] & b["never"]))
+        return values
+
+
+Contrast = Level | Difference
+
+
+def compare(
+    *needed: Contrast,
+    also: Sequence[Contrast] = (),
+    tuned: bool = False,
+    remark: Callable[[Evidence], str] | None = None,
+) -> Test:
+    """Comparisons of runs that a claim needs, all of them; ``also`` is only told in the note.
+
+    ``tuned`` compares the reporting seeds of a learning-rate sweep, whose selections then have a
+    ``setting=shared`` or ``setting=tuned``. ``remark`` adds what else belongs into the note.
+    """
+
+    def evaluate(evidence: Evidence) -> Finding:
+        seen = evidence.tuned() if tuned else evidence
+        remarks = [_diverged(seen, needed), _never(seen, needed)]
+        remarks += [remark(seen)] if remark else []
+        return decide(
+            [_comparison(each, seen) for each in needed],
+            [_comparison(each, seen) for each in also],
+            [text for text in remarks if text],
+        )
+
+    quantities = dict.fromkeys(QUANTITIES[each.quantity].words for each in needed)
+    return Test(", ".join(quantities), _rule(needed), evaluate)
+
+
+def costs(*activations: str, reference: str, claimed: Claimed) -> Test:
+    """The time of activations over that of a reference, alone and inside LeNet; all are needed."""
+
+    def evaluate(evidence: Evidence) -> Finding:
+        comparisons = [
+            Comparison(
+                f"{name} / {reference}, {where}",
+                _cost(evidence, name, place) - _cost(evidence, reference, place),
+                claimed,
+                margin=math.log1p(SAME_COST),
+                ratio=True,
+            )
+            for name in activations
+            for place, where in COST.items()
+        ]
+        return decide(comparisons, remarks=["pairs are rounds of measurement, not seeds"])
+
+    names = " and ".join(activations)
+    return Test(
+        "time forward and backward, ratio, per element (torch) and of a training step of LeNet",
+        f"time of {names} over that of {reference} {claimed} 1, per element and inside LeNet; "
+        f"negligible: within {100 * SAME_COST:g} %",
+        evaluate,
+    )
+
+
+def _cost(evidence: Evidence, activation: str, place: tuple[str, str]) -> pd.Series[float]:
+    """Logarithm of the time relative to ReLU, by round."""
+    rounds = evidence.rounds
+    if rounds.empty:
+        raise LackingError("the cost of activations was not measured")
+    where, implementation = place
+    chosen = rounds[
+        (rounds["activation"] == activation)
+        & (rounds["where"] == where)
+        & (rounds["implementation"] == implementation)
+        & (rounds["pass"] == "forward_backward")
+    ]
+    if chosen.empty:
+        raise LackingError(f"the cost of {activation} ({where}, {implementation}) was not measured")
+    relative = chosen.set_index("round")["relative"].astype("float64")
+    return pd.Series(np.log(relative.to_numpy()), index=relative.index)
+
+
+def _comparison(contrast: Contrast, evidence: Evidence) -> Comparison:
+    margin, of_chance = contrast.margin()
+    if margin is not None and of_chance:
+        margin *= evidence.chance_loss
+        if math.isnan(margin):
+            raise LackingError("no run recorded the number of classes")
+    return Comparison(
+        contrast.words,
+        contrast.values(evidence),
+        contrast.claimed,
+        contrast.bound,
+        margin,
+        QUANTITIES[contrast.quantity].ratio,
+    )
+
+
+def _rule(needed: Sequence[Contrast]) -> str:
+    parts = []
+    for each in needed:
+        quantity = QUANTITIES[each.quantity]
+        margin, _ = each.margin()
+        if each.claimed == "close":
+            parts.append(f"{each.words}: within {quantity.margin_in_words(margin)}")
+            continue
+        bound = f"{math.exp(each.bound):.3g}" if quantity.ratio else f"{each.bound:g}"
+        small = f"; negligible: within {quantity.margin_in_words(margin)}" if margin else ""
+        parts.append(f"{each.words}: {each.claimed} {bound}{small}")
+    return (" | ".join(parts)) + (" (all of them)" if len(parts) > 1 else "")
+
+
+def _diverged(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
+    counts = []
+    for selection in _selections(contrasts):
+        diverged = int((evidence.select(selection)["status"] == "diverged").sum())
+        if diverged:
+            counts.append(f"{diverged} of {selection}")
+    return f"diverged, counted as chance: {', '.join(counts)}" if counts else ""
+
+
+def _never(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
+    if not any(each.quantity == "iterations_to_target" for each in contrasts):
+        return ""
+    counts = []
+    for selection in _selections(contrasts):
+        never = int(evidence.select(selection)["never"].sum())
+        if never:
+            counts.append(f"{never} of {selection}")
+    return f"never there, counted as the budget: {', '.join(counts)}" if counts else ""
+
+
+def _selections(contrasts: Sequence[Contrast]) -> list[str]:
+    found = [name for each in contrasts for name in (each.a, getattr(each, "b", None)) if name]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,215 @@
+"""Tests that no general kind covers: evidence in, a finding out; one function per claim."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from lenet_bench.analysis.statistics import MIN_SEEDS, one_sample
+from lenet_bench.analysis.tuning import choices
+from lenet_bench.claims.evidence import Evidence, untuned
+from lenet_bench.claims.kinds import Difference, Test, compare
+from lenet_bench.claims.rules import Comparison, Finding, LackingError, Verdict, decide, too_few
+
+TIMES_HOTTER = 3.0
+NEGLIGIBLE_CORRELATION = 0.1
+
+
+def dead_stays_dead() -> Test:
+    """Revived units among those that died or were born dead, in dying_relu at lr >= 0.1."""
+
+    def evaluate(evidence: Evidence) -> Finding:
+        runs = evidence.runs
+        hot = runs[(runs["activation"] == "relu") & (runs["lr"] >= 0.1)]
+        rows = _hidden(evidence, hot)
+        rows = rows.merge(hot[["run", "seed"]].astype({"run": str}), on="run", suffixes=("_", ""))
+        born = rows["dead_fraction"] * rows["units"] * (rows["iteration"] == 0)
+        rows = rows.assign(dead=rows["died"] + born.round())
+        by_seed = rows.groupby("seed")[["dead", "revived"]].sum()
+        by_layer = rows.groupby("layer", sort=False)[["dead", "revived"]].sum()
+        layers = ", ".join(
+            f"{layer} {row.revived:.0f} of {row.dead:.0f}" for layer, row in by_layer.iterrows()
+        )
+        note = f"share of deaths that were undone; revived: {layers}"
+        shares = by_seed["revived"] / by_seed["dead"].where(by_seed["dead"] > 0)
+        found = one_sample(shares.to_numpy())
+        verdict: Verdict = "inconclusive"
+        if found.n < MIN_SEEDS:
+            note = f"{too_few(found.n)} with dead units; {note}"
+        elif not by_seed["revived"].any():
+            verdict = "supported"
+        elif (by_seed["revived"] > 0).sum() >= MIN_SEEDS and found.low > 0:
+            verdict = "refuted"
+        return Finding(verdict, found.mean, found.low, found.high, found.p_value, found.n, note)
+
+    return Test(
+        "share of deaths (on the probe set, born dead included) that a later probe sees undone",
+        "supported if no unit ever revives; refuted if units revive in at least "
+        f"{MIN_SEEDS} seeds and the interval of the share lies above 0",
+        evaluate,
+    )
+
+
+def leaky_ends_dying() -> Test:
+    """Leaky ReLU never has a dead unit where ReLU does."""
+    differences = [
+        Difference("dead_fraction", f"relu lr={lr}", f"leaky_relu lr={lr}", "above")
+        for lr in ("0.1", "0.5")
+    ]
+    dormant = [
+        Difference("dormant_fraction", f"relu lr={lr}", f"leaky_relu lr={lr}", "above")
+        for lr in ("0.1", "0.5")
+    ]
+    test = compare(*differences, also=dormant)
+
+    def evaluate(evidence: Evidence) -> Finding:
+        leaky = evidence.runs[evidence.runs["activation"] == "leaky_relu"]
+        rows = _hidden(evidence, leaky)
+        most = float(rows["dead_fraction"].max())
+        if most > 0:
+            seeds = int(leaky["seed"].nunique())
+            verdict: Verdict = "refuted" if seeds >= MIN_SEEDS else "inconclusive"
+            note = f"largest dead fraction of a layer of leaky_relu: {most:g}"
+            return Finding(verdict, most, seeds=seeds, note=note)
+        return test.evaluate(evidence)
+
+    rule = f"no dead unit of leaky_relu at any probe, else refuted; and {test.rule}"
+    return Test(test.quantity, rule, evaluate)
+
+
+def sparser_overfits_less() -> Test:
+    """Spearman's correlation of sparsity and generalisation gap over the runs of a seed."""
+
+    def evaluate(evidence: Evidence) -> Finding:
+        runs = evidence.runs.dropna(subset=["zero_fraction", "gap"])
+        if runs.empty:
+            raise LackingError("no run has both a zero fraction and a generalisation gap")
+        rows = {
+            seed: _spearman(group["zero_fraction"], group["gap"])
+            for seed, group in runs.groupby("seed")
+        }
+        values = pd.Series(rows, dtype="float64")
+        words = "Spearman's correlation of final zero fraction and test loss - training loss"
+        correlation = Comparison(words, values, "below", margin=NEGLIGIBLE_CORRELATION)
+        sparsity = runs["zero_fraction"]
+        spread = f"zero fractions from {sparsity.min():.2f} to {sparsity.max():.2f}"
+        return decide([correlation], remarks=[f"{len(runs)} runs, {spread}"])
+
+    return Test(
+        "Spearman's correlation of zero fraction and generalisation gap over a seed's runs",
+        f"mean over seeds below 0; negligible: within {NEGLIGIBLE_CORRELATION:g}",
+        evaluate,
+    )
+
+
+def step_has_no_gradient() -> Test:
+    """Hidden gradients of binary_step are 0 at every probe; what its logits learn is told."""
+
+    def evaluate(evidence: Evidence) -> Finding:
+        runs = evidence.select("binary_step")
+        rows = _hidden(evidence, runs.reset_index())
+        largest = float(rows["gradient_norm"].max())
+        seeds = len(runs)
+        accuracy = one_sample(runs["test_accuracy"].to_numpy())
+        note = (
+            f"largest gradient norm of a hidden layer at any probe: {largest:g}; test accuracy "
+            f"{100 * accuracy.mean:.1f} % (chance {100 / runs['classes'].iloc[0]:.3g} %): the "
+            "logits learn on random features"
+        )
+        verdict: Verdict = "supported" if largest == 0 else "refuted"
+        if seeds < MIN_SEEDS:
+            verdict, note = "inconclusive", f"{too_few(seeds)}; {note}"
+        return Finding(verdict, largest, largest, largest, seeds=seeds, note=note)
+
+    return Test(
+        "gradient norm of the hidden layers",
+        "supported if it is exactly 0 in every hidden layer at every probe of every run, "
+        "else refuted",
+        evaluate,
+    )
+
+
+def sigmoid_needs_hot_rate() -> Test:
+    """The learning rate that is best for sigmoid over the one that is best for ReLU."""
+
+    def evaluate(evidence: Evidence) -> Finding:
+        table = choices(evidence.summary)
+        if table.empty:
+            raise LackingError(untuned(evidence.summary))
+        chosen = {name: table[table["activation"] == name] for name in ("sigmoid", "relu")}
+        for name, rows in chosen.items():
+            if len(rows) != 1:
+                raise LackingError(
+                    f"{len(rows)} tuned learning rates of {name}, where one is needed"
+                )
+        sigmoid, relu = (rows.iloc[0] for rows in chosen.values())
+        ratio = float(sigmoid["tuned_lr"]) / float(relu["tuned_lr"])
+        seeds = len(str(sigmoid["choosing_seeds"]).split(","))
+        # An edge says that the best rate may lie beyond it.
+        larger = sigmoid["on_edge"] == "highest" or relu["on_edge"] == "lowest"
+        smaller = sigmoid["on_edge"] == "lowest" or relu["on_edge"] == "highest"
+        enough = ratio > TIMES_HOTTER * (1 - 1e-9)
+        verdict: Verdict = "supported" if enough else "refuted"
+        note = (
+            f"best rates: sigmoid {sigmoid['tuned_lr']:g} (edge of the grid: "
+            f"{sigmoid['on_edge']}), relu {relu['tuned_lr']:g} ({relu['on_edge']})"
+        )
+        if (enough and smaller) or (not enough and larger):
+            verdict, note = "inconclusive", f"the ratio may be another beyond the grid; {note}"
+        if seeds < MIN_SEEDS:
+            verdict, note = "inconclusive", f"{too_few(seeds)}; {note}"
+        return Finding(verdict, ratio, seeds=seeds, note=note)
+
+    return Test(
+        "learning rate with the lowest validation loss, sigmoid / relu",
+        f"supported if the ratio is at least {TIMES_HOTTER:g}, else refuted; inconclusive if a "
+        "best rate on the edge of the grid could change that",
+        evaluate,
+    )
+
+
+def beyond_six_times(setting: str) -> Test:
+    """Tanh needs six times ReLU's iterations: at least half of the figure has to be there."""
+    a, b = f"tanh setting={setting}", f"relu setting={setting}"
+    difference = Difference("iterations_to_target", a, b, "above", bound=math.log(3))
+
+    def remark(evidence: Evidence) -> str:
+        rates = [
+            f"{name.split()[0]} at lr {', '.join(f'{lr:g}' for lr in _rates(evidence, name))}"
+            for name in (a, b)
+        ]
+        return "; ".join(rates)
+
+    return compare(difference, tuned=True, remark=remark)
+
+
+def _rates(evidence: Evidence, selection: str) -> list[float]:
+    return [float(lr) for lr in sorted(evidence.select(selection)["lr"].unique())]
+
+
+def _hidden(evidence: Evidence, runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of layers.csv of some runs' hidden layers.
+
+    Raises:
+        LackingError: The runs or their probes are not there.
+    """
+    if runs.empty:
+        raise LackingError("the preset's sweep lacks the runs that this claim is about")
+    layers = evidence.layers
+    rows = layers[layers["run"].isin(runs["run"]) & (layers["layer"] != "logits")]
+    if rows.empty:
+        raise LackingError("the runs have no probes (layers.csv); probe.every=0 turns them off")
+    columns = [name for name in rows if name in ("run", "iteration", "layer", "units", *_PROBED)]
+    return rows[columns].astype({"run": str, "layer": str})
+
+
+_PROBED = ("dead_fraction", "died", "revived", "gradient_norm")
+
+
+def _spearman(a: pd.Series[float], b: pd.Series[float]) -> float:
+    """Pearson's correlation of the ranks; NaN without a spread."""
+    if a.nunique() < 2 or b.nunique() < 2:
+        return math.nan
+    return float(np.corrcoef(a.rank(), b.rank())[0, 1])
