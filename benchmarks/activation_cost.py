@@ -31,8 +31,8 @@ from lenet_bench.reporting.figures import style
 from lenet_bench.reporting.palette import activation_style
 
 PANELS = {
-    ("element", "forward"): "one element, forward",
-    ("element", "forward_backward"): "forward and backward",
+    ("element", "forward"): "element, forward",
+    ("element", "forward_backward"): "element, both ways",
     ("lenet", "forward"): "LeNet-5, forward",
     ("lenet", "forward_backward"): "LeNet-5, a training step",
 }
@@ -77,8 +77,8 @@ def drawn(summary: pd.DataFrame, caption: str) -> Figure:
         axes[0].set_yticks(np.arange(len(order)), order)
         axes[0].set_ylim(-0.7, len(order) - 0.3)
         result.supxlabel(
-            "time relative to ReLU (dot: median, line: range over rounds; "
-            "filled: as a stack computes it, hollow: torch's own module)",
+            "time relative to ReLU (dot: median, line: range over rounds; filled: as in a stack, "
+            "hollow: torch's module; logarithmic above 1 on the left)",
             size=8.5,
         )
         result.suptitle(caption, x=0.01, ha="left", size=9)
