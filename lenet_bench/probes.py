@@ -91,10 +91,10 @@ class Probe:
 
         def observe(layer: str, group: Group, preactivation: Tensor, activation: Tensor) -> None:
             runs = slice(group.start, group.stop)
-            found = self._count(layer, group, preactivation, activation)
-            sums[layer][:, runs] += found
+            each = preactivation.numel() // sums[layer][0, runs].numel()
+            sums[layer][:, runs] += self._count(layer, group, preactivation, activation, each)
             if group.start == 0:  # all groups see the same number
-                inputs[layer] += preactivation.numel() // found[0].numel()
+                inputs[layer] += each
 
         stack.observe(self._chunks(), observe)
         # Gradients cost twice the pass, so the size of a mini-batch has to do.
@@ -104,8 +104,8 @@ class Probe:
         stack.backward(cross_entropy(logits, labels))
         return self._rows(iteration, sums, inputs)
 
-    def _count(self, layer: str, group: Group, z: Tensor, h: Tensor) -> Tensor:
-        """The sums of a chunk over the inputs of each unit of n runs, (8, n, C)."""
+    def _count(self, layer: str, group: Group, z: Tensor, h: Tensor, inputs: int) -> Tensor:
+        """The sums of a chunk over the `inputs` of each unit of n runs, (8, n, C)."""
         # z, h: (B, n*C, H, W) or (n, B, C)
         stack = self._stack
         slope = stack.slope(layer, group, z)
@@ -124,7 +124,16 @@ class Probe:
         # the time, to make as much as to count.
         flags = torch.empty_like(z)
         count = partial(self._per_unit, layer)
-        by_h = count(h)
+
+        def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+            """Sums of x and of its square, the second with all its digits where x hardly varies."""
+            total = count(x)
+            mean = (total / inputs).to(x.dtype)
+            torch.sub(x, mean.view(-1, 1, 1) if x.dim() == 4 else mean.unsqueeze(1), out=flags)
+            return total, count(flags.square_()) + total.square() / inputs
+
+        by_h, by_h_squared = moments(h)
+        by_z, by_z_squared = moments(z)
         found = torch.stack(
             [
                 count(torch.ne(slope, 0, out=flags)),
@@ -132,14 +141,14 @@ class Probe:
                 count(torch.ne(h, 0, out=flags)),
                 by_h if group.never_negative else count(torch.abs(h, out=flags)),
                 by_h,
-                count(torch.mul(h, h, out=flags)),
-                count(z),
-                count(torch.mul(z, z, out=flags)),
+                by_h_squared,
+                by_z,
+                by_z_squared,
             ]
         )
         alive, saturated = found[0], found[1]
         # Where f' is 0 throughout, no number lies below a share of its maximum.
-        torch.maximum(saturated, z.numel() // alive.numel() - alive, out=saturated)
+        torch.maximum(saturated, inputs - alive, out=saturated)
         return found
 
     def _per_unit(self, layer: str, x: Tensor) -> Tensor:

@@ -580,6 +580,17 @@ def test_moments_of_a_known_distribution(configure: Configure, name: str, precis
         assert row["zero_fraction"] == 0.5
 
 
+def test_a_deviation_far_below_the_mean_keeps_its_digits(configure: Configure) -> None:
+    config = config_of(configure, "identity", "precision=float32")
+    model = initial(config)
+    pixels = torch.full((IMAGES, 1, 16, 16), 100.0)
+    pixels[::2] += 0.0078125  # 2^-7, which float32 has beside 100
+    _, probe = probe_of([model], [config], shown(model, pixels))
+    row = measured(probe)[0].loc["conv1"]
+    for kind in ("activation", "preactivation"):
+        assert row[f"{kind}_std"] == pytest.approx(0.00390625, rel=1e-3)
+
+
 def test_a_diverged_neighbour_is_not_noticed(configure: Configure) -> None:
     configs = [config_of(configure, name) for name in ("relu", "relu", "tanh")]
     models = [initial(config) for config in configs]
