@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.analysis import Sweep, load_sweep
 from lenet_bench.analysis.lines import describe_value
 from lenet_bench.errors import UserError
-from lenet_bench.reporting import figures
+from lenet_bench.reporting import figures, rates
 from lenet_bench.reporting.__main__ import main
 from lenet_bench.reporting.comparison import compare
 from lenet_bench.reporting.curves import (
@@ -41,7 +42,14 @@ from lenet_bench.reporting.curves import (
 from lenet_bench.reporting.labels import spread
 from lenet_bench.reporting.palette import PALETTE, activation_style
 from lenet_bench.reporting.report import distinct_runs, write_report
-from lenet_bench.reporting.tables import comparison_rows, print_table
+from lenet_bench.reporting.tables import (
+    NOTHING,
+    comparison_rows,
+    p_value,
+    print_table,
+    tuned_rows,
+    verdict_lines,
+)
 
 
 def three(directory: Path, seeds: int = 3, iterations: int = 200) -> Path:
@@ -340,6 +348,126 @@ def test_figures_from_threads_are_the_same(tmp_path: Path) -> None:
         assert len(set(pool.map(picture, range(4)))) == 1
 
 
+# ------------------------------------------------------------------- figures over learning rates
+
+
+def rates_summary(activations: tuple[str, ...], inits: tuple[str, ...] = ("u",)) -> pd.DataFrame:
+    """Parabolas of the logarithm of the rate with a best rate each; some runs diverge."""
+    rows: list[dict[str, Any]] = []
+    for number, activation in enumerate(activations):
+        for init in inits:
+            for lr in (0.001, 0.003, 0.01, 0.03, 0.1):
+                for seed in range(3):
+                    diverged = lr == 0.1 and number % 3 == 0 and seed == 0
+                    best = 10 ** (-3 + number % 5 / 2)
+                    loss = 0.2 + 0.4 * np.log10(lr / best) ** 2 + 0.01 * seed
+                    rows.append(
+                        {
+                            **{"run": f"{len(rows)}", "sweep": "s", "activation": activation},
+                            **{"init": init, "lr": lr, "seed": seed, "dataset": "digits"},
+                            **{"status": "diverged" if diverged else "finished", "classes": 10},
+                            "final_validation_loss": np.nan if diverged else loss,
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def test_the_best_rate_is_ringed_and_the_edge_of_the_grid_is_grey() -> None:
+    frame = rates_summary(("sigmoid", "tanh", "relu"))
+    assert rates.has_rates(frame)
+    figure = rates.learning_rate(frame)
+    assert_all_text_fits(figure)
+    (axis,) = figure.axes
+    rings = [line for line in axis.lines if line.get_markerfacecolor() == "none"]
+    found = {line.get_markeredgecolor(): np.asarray(line.get_xdata())[0] for line in rings}
+    expected = {"sigmoid": 0.001, "tanh": 0.003, "relu": 0.01}
+    assert found == {PALETTE[name].colour: lr for name, lr in expected.items()}
+    assert axis.get_xscale() == "log"
+    crosses = [line for line in axis.lines if line.get_marker() == "x"]
+    marked = {line.get_color(): np.asarray(line.get_xdata()).tolist() for line in crosses}
+    assert marked == {
+        **{PALETTE[name].colour: [] for name in ("tanh", "relu")},
+        PALETTE["sigmoid"].colour: [0.1],
+    }
+    assert len(axis.patches) == 2, "grey on both sides of what was tried"
+    assert "runs diverged" in words(figure)
+
+
+@pytest.mark.parametrize(
+    ("activations", "inits", "panels"),
+    [
+        (("tanh", "relu"), ("u", "n"), 2),
+        (("tanh",), ("a", "b", "c", "d", "e"), 5),
+        (("tanh", "relu"), tuple("abcdefghijklmn"), 12),
+        (tuple(ACTIVATIONS), ("u",), 5),
+    ],
+)
+def test_rates_of_many_lines_and_panels(
+    activations: tuple[str, ...], inits: tuple[str, ...], panels: int
+) -> None:
+    figure = rates.learning_rate(rates_summary(activations, inits))
+    assert len(figure.axes) == panels
+    assert_all_text_fits(figure)
+    assert set(activations) <= {text.get_text() for text in drawn(figure)}
+    assert ("Not shown, for room" in words(figure)) == (len(inits) > 12)
+
+
+def test_two_rates_or_no_validation_loss_make_no_figure() -> None:
+    frame = rates_summary(("relu",))
+    assert not rates.has_rates(frame[frame["lr"] < 0.01])
+    assert not rates.has_rates(frame.assign(final_validation_loss=np.nan))
+
+
+@pytest.mark.parametrize("activations", [("relu",), ("relu", "tanh"), tuple(ACTIVATIONS)[:5]])
+def test_dead_units_by_rate_and_gain(tmp_path: Path, activations: tuple[str, ...]) -> None:
+    for activation in activations:
+        for lr in (0.01, 0.1):
+            for gain in (0.5, 2.0):
+                for seed, dead in enumerate((0.25, 0.75) if gain == 2 else (0.0, 0.0)):
+                    write_run(
+                        *(tmp_path / "s", f"{activation}-{lr}-{gain}-{seed}", descent(100, seed)),
+                        activation=activation,
+                        lr=lr,
+                        seed=seed,
+                        init={"name": "xavier_uniform", "gain": gain},
+                        dead=dict.fromkeys(("conv1", "conv2", "fc1", "fc2"), dead),
+                        status="diverged" if lr == 0.1 and gain == 2 else "finished",
+                    )
+    sweep = load_sweep(tmp_path / "s")
+    assert rates.phase_key(sweep.runs) == "init.gain"
+    figure = rates.phase_diagram(sweep.layers, sweep.runs)
+    assert_all_text_fits(figure)
+    assert len(figure.axes) == len(activations)
+    cells = [text.get_text() for text in figure.axes[0].texts]
+    assert cells == ["50", f"50\n{figures.CROSS}2", "0", "0"], "the higher gain stands above"
+
+
+def test_the_last_probe_counts_units_not_layers() -> None:
+    layers = pd.DataFrame(
+        {
+            "run": ["a"] * 5,
+            "iteration": [0, 0, 9, 9, 9],
+            "layer": ["conv1", "fc1", "conv1", "fc1", "logits"],
+            "units": [10, 90, 10, 90, np.nan],
+            "dead_fraction": [1.0, 1.0, 0.5, 0.1, np.nan],
+        }
+    )
+    assert rates.final_dead_fraction(layers)["a"] == pytest.approx((5 + 9) / 100)
+
+
+def test_phase_diagrams_need_the_rate_and_one_other_number(tmp_path: Path) -> None:
+    frame = rates_summary(("tanh", "relu"))
+    assert rates.phase_key(frame) is None
+    assert rates.phase_key(rates_summary(("tanh", "relu"), ("u", "n"))) is None, "no number"
+    frame["weight_decay"] = frame["seed"] * 0.1
+    assert rates.phase_key(frame) == "weight_decay"
+    frame["activation.negative_slope"] = frame["seed"] * 0.1
+    assert rates.phase_key(frame) is None, "two"
+    assert rates.phase_key(frame.drop(columns="weight_decay")) is None, "not both have slopes"
+    leaky = frame[frame["activation"] == "relu"].drop(columns="weight_decay")
+    assert rates.phase_key(leaky) == "activation.negative_slope"
+
+
 # ---------------------------------------------------------------------------------- the report
 
 
@@ -348,6 +476,7 @@ def test_report_writes_everything_and_again_the_same(tmp_path: Path) -> None:
     report = write_report(directory, directory)
     assert [path.relative_to(directory).as_posix() for path in report.paths] == [
         "summary.csv",
+        "comparisons.csv",
         *(
             f"figures/{name}.{suffix}"
             for name in ("training_loss", "validation_accuracy", "dead_fraction")
@@ -433,6 +562,86 @@ def test_table_is_plain_and_whole_away_from_a_terminal(tmp_path: Path) -> None:
         assert name in header
     assert any(line.startswith("bad: diverged at iteration 61 of 200: the loss") for line in lines)
     assert f"wrote {directory / 'report.html'}" in lines
+
+
+def test_verdicts_are_printed_written_and_shown(tmp_path: Path) -> None:
+    directory = three(tmp_path / "s", seeds=5)
+    report = write_report(directory, directory)
+    stream = io.StringIO()
+    print_table(report, Console(file=stream, width=80))
+    lines = stream.getvalue().splitlines()
+    printed = [line for line in lines if line.startswith(("mean training loss,", "test accuracy,"))]
+    assert len(printed) == 2 * 3
+    (first,) = [line for line in printed if "mean training loss, sigmoid vs relu" in line]
+    assert re.search(r": sigmoid higher by \d\.\d+ \[\d\.\d+, \d\.\d+\] \(p [=<] [\d.]+\)$", first)
+    table = pd.read_csv(directory / "comparisons.csv")
+    assert len(table) == 3 * 7
+    html = (directory / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Verdicts</h2>" in html
+    for verdict in table["verdict"]:
+        assert verdict in html
+    assert not (directory / "tuned.csv").exists()
+    assert "Shared and tuned" not in html
+
+
+def test_many_verdicts_are_folded_and_not_printed(tmp_path: Path) -> None:
+    for number, name in enumerate(tuple(ACTIVATIONS)[:6]):
+        for seed in range(3):
+            losses = descent(60, seed, rate=5.0 + number)
+            write_run(tmp_path / "s", f"{name}-{seed}", losses, activation=name, seed=seed)
+    report = write_report(tmp_path / "s", tmp_path / "s")
+    assert verdict_lines(report.comparisons) == []
+    html = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
+    assert "<summary>all 105 verdicts</summary>" in html
+    opened = html[html.index("<h2>Verdicts") : html.index("<summary>all 105")]
+    assert opened.count("<tr>") == 1 + 2 * 15, "the headlines of 15 pairs"
+
+
+def test_tuned_rates_are_written_and_shown_with_what_is_on_the_edge(tmp_path: Path) -> None:
+    for name in ("tanh", "relu"):
+        for lr in (0.01, 0.1, 1.0):
+            for seed in range(4):
+                stops = name == "relu" and lr == 1.0
+                losses = np.full(100, 2.3) if name == "tanh" else descent(100, seed)
+                write_run(
+                    *(tmp_path / "s", f"{name}-{lr}-{seed}", losses),
+                    activation=name,
+                    lr=lr,
+                    seed=seed,
+                    status="diverged" if stops else "finished",
+                )
+    report = write_report(tmp_path / "s", tmp_path / "s")
+    assert len(pd.read_csv(tmp_path / "s" / "tuned.csv")) == 2
+    html = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
+    assert "Shared and tuned learning rate" in html
+    headers, rows = tuned_rows(report.tuned)
+    cells = [dict(zip(headers, row, strict=True)) for row in rows]
+    assert [cell["activation"] for cell in cells] == ["tanh", "relu"]
+    assert cells[0]["best rate on the edge"] == "yes, the lowest tried"
+    never = cells[0]["iterations to target, tuned"]
+    assert never == "\N{GREATER-THAN OR EQUAL TO} 200 ± 0 (never in 3)"
+    assert (tmp_path / "s" / "figures" / "learning_rate.png").exists()
+    for run in (tmp_path / "s").glob("*-0.1-*"):
+        shutil.rmtree(run)
+    for run in (tmp_path / "s").glob("*-1.0-*"):
+        shutil.rmtree(run)
+    write_report(tmp_path / "s", tmp_path / "s")
+    assert not (tmp_path / "s" / "tuned.csv").exists()
+    assert not (tmp_path / "s" / "figures" / "learning_rate.png").exists()
+
+
+def test_one_seed_cannot_tune_and_is_told_so(tmp_path: Path) -> None:
+    for lr in (0.01, 0.1):
+        write_run(tmp_path / "s", f"{lr}", descent(60, 0), lr=lr)
+    report = write_report(tmp_path / "s", tmp_path / "s")
+    assert report.tuned.empty
+    (note,) = report.notes
+    assert note.startswith("learning rates are not tuned: one seed")
+
+
+def test_p_values_are_written_as_far_as_they_say_something() -> None:
+    assert [p_value(p) for p in (0.01234, 1e-7, np.nan)] == ["0.012", "< 0.0001", NOTHING]
+    assert p_value(0.5, sign=True) == "= 0.5"
 
 
 def test_table_tells_never_from_unknown(tmp_path: Path) -> None:

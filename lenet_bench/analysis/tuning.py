@@ -58,7 +58,7 @@ def choices(summary: pd.DataFrame) -> pd.DataFrame:
     bound, one that diverged with the accuracy of chance and without a loss. Empty where nothing
     can be tuned: see :func:`obstacle`.
     """
-    line_keys, panel_keys = _keys(summary)
+    line_keys, panel_keys = tuning_keys(summary)
     rows = []
     for choice in _choose(summary):
         row: dict[str, Any] = {
@@ -127,43 +127,14 @@ def validation_losses(summary: pd.DataFrame) -> pd.Series[float]:
     return loss.mask(summary["status"] == "diverged", np.inf).astype("float64")
 
 
-def choosing_count(seeds: int) -> int:
-    """How many of the seeds choose: three eighths, so that at least 3 report where possible."""
-    return max(1, min(round(3 * seeds / 8), seeds - 3))
-
-
-def _choose(summary: pd.DataFrame) -> list[_Choice]:
-    line_keys, panel_keys = _keys(summary)
-    if "lr" not in group_keys(summary):
-        return []
-    found = []
-    for values, panel in panels_of(summary, panel_keys):
-        seeds = tuple(sorted(panel["seed"].dropna().unique()))
-        if len(seeds) < 2:
-            continue
-        count = choosing_count(len(seeds))
-        choosing, reporting = seeds[:count], seeds[count:]
-        lines = lines_in_order(panel, line_keys)
-        orders = [_order(runs[runs["seed"].isin(choosing)]) for _, runs in lines]
-        shared = _shared([order for order in orders if order])
-        for (_, runs), order in zip(lines, orders, strict=True):
-            rates = tuple(sorted(float(rate) for rate in runs["lr"].dropna().unique()))
-            if shared is None or len(rates) < 2 or not order:
-                continue
-            keys = values | {key: runs[key].iloc[0] for key in line_keys}
-            left = runs[runs["seed"].isin(reporting)]
-            found.append(_Choice(keys, rates, order[0], shared, choosing, reporting, left))
-    return found
-
-
-def _keys(summary: pd.DataFrame) -> tuple[list[str], list[str]]:
+def tuning_keys(summary: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Keys of a line, and those of a panel: all that varies but the rate itself."""
     keys = group_keys(summary)
     lines = ["activation", *(key for key in keys if key.startswith("activation."))]
     return lines, [key for key in keys if key not in (*lines, "lr")]
 
 
-def _order(runs: pd.DataFrame) -> list[float]:
+def rates_in_order(runs: pd.DataFrame) -> list[float]:
     """A line's rates, best first: fewest runs diverged, then the lowest mean validation loss.
 
     Rates of whose runs no loss is known are left out.
@@ -177,6 +148,35 @@ def _order(runs: pd.DataFrame) -> list[float]:
             mean = known[np.isfinite(known)].mean() if diverged < 1 else np.inf
             scores.append((diverged, float(mean), float(rate)))
     return [rate for _, _, rate in sorted(scores)]
+
+
+def choosing_count(seeds: int) -> int:
+    """How many of the seeds choose: three eighths, so that at least 3 report where possible."""
+    return max(1, min(round(3 * seeds / 8), seeds - 3))
+
+
+def _choose(summary: pd.DataFrame) -> list[_Choice]:
+    line_keys, panel_keys = tuning_keys(summary)
+    if "lr" not in group_keys(summary):
+        return []
+    found = []
+    for values, panel in panels_of(summary, panel_keys):
+        seeds = tuple(sorted(panel["seed"].dropna().unique()))
+        if len(seeds) < 2:
+            continue
+        count = choosing_count(len(seeds))
+        choosing, reporting = seeds[:count], seeds[count:]
+        lines = lines_in_order(panel, line_keys)
+        orders = [rates_in_order(runs[runs["seed"].isin(choosing)]) for _, runs in lines]
+        shared = _shared([order for order in orders if order])
+        for (_, runs), order in zip(lines, orders, strict=True):
+            rates = tuple(sorted(float(rate) for rate in runs["lr"].dropna().unique()))
+            if shared is None or len(rates) < 2 or not order:
+                continue
+            keys = values | {key: runs[key].iloc[0] for key in line_keys}
+            left = runs[runs["seed"].isin(reporting)]
+            found.append(_Choice(keys, rates, order[0], shared, choosing, reporting, left))
+    return found
 
 
 def _shared(orders: Sequence[list[float]]) -> float | None:

@@ -1,4 +1,4 @@
-"""The three figures: frames in, Figures out.
+"""The three figures against the iteration: frames in, Figures out.
 
 Training loss, validation accuracy and dead units against the iteration. Each function takes a
 tidy frame and the runs behind it (:class:`lenet_bench.analysis.Sweep`) and returns a Figure that
@@ -230,7 +230,7 @@ def _draw(
         shown = [line for line in comparison.lines if any(line in c.curves for c in cells)]
         columns = min(columns, max(len(cells), 1))
         rows = -(-max(len(cells), 1) // columns)
-        ruler = _Ruler()
+        ruler = Ruler()
         label_width = max(
             (ruler.width(_end_label(line, c), LABEL_SIZE) for c in cells for line in c.curves),
             default=0.0,
@@ -244,7 +244,7 @@ def _draw(
         legend = [] if direct else _legend_rows(shown, runs, width, ruler)
         head = 0.42 + 0.2 * len(legend) + (0.12 if legend else 0.0)
         foot = BOTTOM_GAP + 0.135 * len(caption) + 0.1
-        titles = [_wrap(cell.title, panel_width, 9) for cell in cells]
+        titles = [wrap(cell.title, panel_width, 9) for cell in cells]
         tallest = max((len(title) for title in titles), default=0)
         heading_room = 0.24 if any(cell.heading for cell in cells) else 0.0
         title_room = 0.12 + 0.15 * tallest + heading_room
@@ -471,7 +471,7 @@ def _label_chance(
 
 
 def _legend_rows(
-    lines: list[Line], runs: pd.DataFrame, width: float, ruler: _Ruler
+    lines: list[Line], runs: pd.DataFrame, width: float, ruler: Ruler
 ) -> list[list[tuple[Line, str, float]]]:
     """Legend entries broken into rows: line, label and x in inches."""
     rows: list[list[tuple[Line, str, float]]] = [[]]
@@ -497,7 +497,7 @@ def _titles(
     shown: list[Line],
 ) -> None:
     width, height = figure.get_size_inches()
-    where = _common(runs, "dataset")
+    where = common_value(runs, "dataset")
     title = measure.title + (f" on {where}" if where else "")
     figure.text(0.12 / width, 1 - TOP_GAP / height, title, size=TITLE_SIZE, weight="bold", va="top")
     for number, row in enumerate(legend):
@@ -560,16 +560,16 @@ def _caption(
     parts += remarks
     if comparison.left_out:
         parts.append(f"Not shown, for room: {comparison.left_out}.")
-    parts.append(_settings(runs))
-    return _wrap(" ".join(filter(None, parts)), width - 0.24, CAPTION_SIZE)
+    parts.append(settings_in_words(runs))
+    return wrap(" ".join(filter(None, parts)), width - 0.24, CAPTION_SIZE)
 
 
-def _wrap(text: str, width: float, size: float) -> list[str]:
+def wrap(text: str, width: float, size: float) -> list[str]:
     """Lines that fit the width (inches): a letter of the style's font is 0.54 em wide or less."""
     return textwrap.wrap(text, max(8, int(width * 72 / (0.54 * size))))
 
 
-def _settings(runs: pd.DataFrame) -> str:
+def settings_in_words(runs: pd.DataFrame) -> str:
     """The settings that all runs share, in words."""
     varying = varying_keys(runs)
     words = []
@@ -582,12 +582,13 @@ def _settings(runs: pd.DataFrame) -> str:
     return ", ".join(words) + "." if words else ""
 
 
-def _common(runs: pd.DataFrame, key: str) -> str:
+def common_value(runs: pd.DataFrame, key: str) -> str:
+    """The one value of a key that all runs share, else nothing."""
     values: list[Any] = list(runs[key].dropna().unique()) if key in runs else []
     return str(values[0]) if len(values) == 1 else ""
 
 
-class _Ruler:
+class Ruler:
     """Measures text before there is a figure to put it on."""
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
 """From run directories to the report: tables, figures and ``report.html``, written atomically.
 
-In go the directories of one sweep or several; out come ``summary.csv``, ``figures/`` and
-``report.html`` in the output directory, and a :class:`Report` that the terminal prints.
+In go the directories of one sweep or several; out come ``summary.csv``, ``comparisons.csv``,
+``tuned.csv``, ``figures/`` and ``report.html`` in the output directory, and a :class:`Report` that
+the terminal prints.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lenet_bench.analysis.comparisons import pairwise, scope
 from lenet_bench.analysis.lines import activation_rank, describe_value, ordered
 from lenet_bench.analysis.loading import Sweep, identity_keys, load_sweep
 from lenet_bench.analysis.summary import (
@@ -27,12 +29,21 @@ from lenet_bench.analysis.summary import (
     summarise,
     summarise_groups,
 )
+from lenet_bench.analysis.tuning import choices, obstacle
 from lenet_bench.errors import UserError
-from lenet_bench.reporting import figures, html
-from lenet_bench.reporting.tables import NOTHING, comparison_rows
+from lenet_bench.reporting import figures, html, rates
+from lenet_bench.reporting.tables import (
+    HEADLINES,
+    NOTHING,
+    comparison_rows,
+    tuned_rows,
+    verdict_rows,
+)
 
 FORMATS = ("png", "svg")
 MOST_VALUES = 60
+MOST_VERDICTS = 40
+"""Verdicts shown at once; the others open on a click."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +51,17 @@ class Report:
     """What was found and what was written.
 
     ``summary`` has a row per run, ``groups`` a row per configuration without its seed, told apart
-    by ``keys``; ``troubles`` names each run that did not finish, ``notes`` what was left out.
+    by ``keys``, ``comparisons`` one per pair and quantity, ``tuned`` one per line of a sweep that
+    varies the learning rate; ``troubles`` names each run that did not finish, ``notes`` what was
+    left out.
     """
 
     title: str
     summary: pd.DataFrame
     groups: pd.DataFrame
     keys: tuple[str, ...]
+    comparisons: pd.DataFrame
+    tuned: pd.DataFrame
     troubles: tuple[str, ...]
     notes: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -69,6 +84,8 @@ def write_report(
     keys = tuple(group_keys(summary))
     title = f"{_what(summary)}: {describe_target(summary, target_loss)}"
     troubles = tuple(_troubles(summary))
+    comparisons, tuned = pairwise(summary), choices(summary)
+    notes += filter(None, [scope(summary), obstacle(summary)])
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
         paths = [output / "summary.csv"]
@@ -77,8 +94,15 @@ def write_report(
             os.path.relpath(Path(run).resolve(), output.resolve()) for run in summary["directory"]
         ]
         _replace(paths[0], summary.to_csv(index=False).encode())
+        for name, table in (("comparisons", comparisons), ("tuned", tuned)):
+            path = output / f"{name}.csv"
+            if table.empty:
+                path.unlink(missing_ok=True)
+                continue
+            _replace(path, table.to_csv(index=False).encode())
+            paths.append(path)
         pictures = {}
-        for name, figure in _figures(sweep, notes).items():
+        for name, figure in _figures(sweep, summary, notes).items():
             for suffix in FORMATS:
                 path = output / "figures" / f"{name}.{suffix}"
                 if figure is None:
@@ -90,7 +114,10 @@ def write_report(
                 if suffix == "png":
                     pictures[name] = content
         paths.append(output / "report.html")
-        report = Report(title, summary, groups, keys, troubles, tuple(notes), tuple(paths))
+        report = Report(
+            *(title, summary, groups, keys, comparisons, tuned),
+            *(troubles, tuple(notes), tuple(paths)),
+        )
         _replace(paths[-1], render(report, pictures).encode())
     except OSError as error:
         raise UserError(
@@ -132,6 +159,10 @@ def render(report: Report, pictures: dict[str, bytes]) -> str:
         html.section("What was run", html.facts(_facts(report))),
         html.section("Comparison", html.table(headers, rows, headers.index("seeds"), explained)),
     ]
+    if not report.comparisons.empty:
+        sections.append(html.section("Verdicts", _verdicts(report.comparisons)))
+    if not report.tuned.empty:
+        sections.append(html.section("Shared and tuned learning rate", _tuned(report.tuned)))
     if pictures:
         images = "\n".join(
             html.image(png, name.replace("_", " ")) for name, png in pictures.items()
@@ -146,11 +177,50 @@ def render(report: Report, pictures: dict[str, bytes]) -> str:
     return html.page(f"lenet-bench: {_what(summary)}", sections)
 
 
-def _figures(sweep: Sweep, notes: list[str]) -> dict[str, Figure | None]:
-    """Each figure, or ``None`` with a note when nothing was recorded for it."""
+def _verdicts(comparisons: pd.DataFrame) -> str:
+    """The headlines first; what would be too long to read at once opens on a click."""
+    explained = (
+        "Pairs by seed. The difference is that of the means of a (named first) and b with its 95 % "
+        "bootstrap interval; p is the paired t test's after Holm's correction over all pairs of "
+        "one quantity (and panel). A difference is named when p is at most 0.05 and the interval "
+        "leaves 0 out. The effect size is in deviations of the differences, P(a > b) the share of "
+        "seeds. A run that never reached a target counts with its whole budget, one that diverged "
+        "with the accuracy of chance and without a loss. All numbers are in comparisons.csv."
+    )
+    headers, rows = verdict_rows(comparisons)
+    words = headers.index("seeds")
+    if len(rows) <= MOST_VERDICTS:
+        return html.table(headers, rows, words, explained)
+    headlines = comparisons["quantity"].isin(HEADLINES).tolist()
+    first = [row for row, chosen in zip(rows, headlines, strict=True) if chosen]
+    shown = html.table(headers, first[:MOST_VERDICTS], words, explained)
+    return shown + html.folded(f"all {len(rows)} verdicts", html.table(headers, rows, words, ""))
+
+
+def _tuned(tuned: pd.DataFrame) -> str:
+    first = tuned.iloc[0]
+    tried = f"Rates tried: {first['rates']}. " if tuned["rates"].nunique() == 1 else ""
+    explained = (
+        "The shared rate is the one with the best mean rank over all activations, the tuned rate "
+        "each one's own best, both by final validation loss (a rate at which a run diverged comes "
+        f"last) of the first seeds ({first['choosing_seeds']}); the numbers are those of the "
+        f"others ({first['reporting_seeds']}), mean ± half of the 95 % interval (Student's t). A "
+        "best rate on the edge of the grid may lie beyond it: widen the grid before believing it. "
+        f"{tried}All numbers are in tuned.csv."
+    )
+    headers, rows = tuned_rows(tuned)
+    table = html.table(headers, rows[:MOST_VERDICTS], headers.index("shared lr"), explained)
+    if len(rows) <= MOST_VERDICTS:
+        return table
+    more = html.table(headers, rows[MOST_VERDICTS:], headers.index("shared lr"), "")
+    return table + html.folded(f"{len(rows) - MOST_VERDICTS} more", more)
+
+
+def _figures(sweep: Sweep, summary: pd.DataFrame, notes: list[str]) -> dict[str, Figure | None]:
+    """Each figure; ``None`` where it does not apply or, with a note, nothing was recorded."""
     train, evaluation, layers = sweep.train, sweep.evaluation, sweep.layers
     drawn: dict[str, Figure | None] = dict.fromkeys(
-        ("training_loss", "validation_accuracy", "dead_fraction")
+        ("training_loss", "validation_accuracy", "dead_fraction", "learning_rate", "phase_diagram")
     )
     if np.isfinite(train["loss"]).any():
         drawn["training_loss"] = figures.training_loss(train, sweep.runs)
@@ -164,6 +234,10 @@ def _figures(sweep: Sweep, notes: list[str]) -> dict[str, Figure | None]:
         drawn["dead_fraction"] = figures.dead_fraction(layers, sweep.runs)
     else:
         notes.append("no dead units were recorded (layers.csv): the figure is left out")
+    if rates.has_rates(summary):
+        drawn["learning_rate"] = rates.learning_rate(summary)
+    if rates.phase_key(sweep.runs) and layers["dead_fraction"].notna().any():
+        drawn["phase_diagram"] = rates.phase_diagram(layers, sweep.runs)
     return drawn
 
 

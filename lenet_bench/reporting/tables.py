@@ -1,4 +1,4 @@
-"""The comparison as a table: the groups' frame in, text out, for the terminal and for HTML.
+"""Comparison, verdicts and tuned rates as tables: frames in, text out, for terminal and HTML.
 
 Every cell says what it averages: ``0.31 ± 0.02`` is mean and half of the 95 % interval, and
 ``(4 of 5)`` follows when some runs have no such value. ``never`` counts runs that did not reach
@@ -15,6 +15,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from lenet_bench.analysis.comparisons import QUANTITIES
 from lenet_bench.analysis.lines import activation_rank, describe_value, line_label, ordered
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 NOTHING = "\N{EN DASH}"
 PLAIN_WIDTH = 10_000
+HEADLINES = ("mean_train_loss", "test_accuracy")
+"""The quantities whose verdicts the terminal prints, and the report shows first."""
+
+MOST_VERDICT_LINES = 10
 
 
 def comparison_rows(groups: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -54,11 +59,109 @@ def comparison_rows(groups: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str
         for _, group in _sorted(groups, others, parameters).iterrows()
     ]
     used = [
-        number
-        for number, name in enumerate(headers)
-        if name not in ("diverged", "failed", "unfinished") or any(row[number] for row in rows)
+        position
+        for position, name in enumerate(headers)
+        if name not in ("diverged", "failed", "unfinished") or any(row[position] for row in rows)
     ]
     return [headers[i] for i in used], [[row[i] for i in used] for row in rows]
+
+
+def verdict_rows(comparisons: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells, a row per comparison, in words first and numbers after."""
+    panel = list(comparisons.columns[: comparisons.columns.get_loc("quantity")])
+    headers = [
+        *panel,
+        "quantity",
+        "pair",
+        "verdict",
+        "seeds",
+        "p (Holm)",
+        "effect size",
+        "P(a > b)",
+    ]
+    rows = [
+        [
+            *(describe_value(row[key]) for key in panel),
+            QUANTITIES[str(row["quantity"])].words,
+            f"{row['a']} vs {row['b']}",
+            str(row["verdict"]),
+            str(row["seeds"]),
+            p_value(row["p_holm"]),
+            number(row["effect_size"], 2),
+            number(row["probability"], 2),
+        ]
+        for _, row in comparisons.iterrows()
+    ]
+    return headers, rows
+
+
+def verdict_lines(comparisons: pd.DataFrame) -> list[str]:
+    """The headlines' verdicts as sentences; none when there are too many to be read."""
+    chosen = comparisons[comparisons["quantity"].isin(HEADLINES)]
+    if len(chosen) > MOST_VERDICT_LINES * len(HEADLINES):
+        return []
+    panel = list(comparisons.columns[: comparisons.columns.get_loc("quantity")])
+    lines = []
+    for name in HEADLINES:
+        for _, row in chosen[chosen["quantity"] == name].iterrows():
+            where = "".join(f", {key} {describe_value(row[key])}" for key in panel)
+            p = "" if pd.isna(row["p_holm"]) else f" (p {p_value(row['p_holm'], sign=True)})"
+            pair = f"{row['a']} vs {row['b']}"
+            lines.append(f"{QUANTITIES[name].words}{where}, {pair}: {row['verdict']}{p}")
+    return lines
+
+
+def tuned_rows(tuned: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells of the shared and the tuned learning rates, a row per line."""
+    keys = list(tuned.columns[: tuned.columns.get_loc("rates")])
+    parameters = [key for key in keys if key.startswith("activation.")]
+    others = [key for key in keys if key != "activation" and key not in parameters]
+    named = {
+        "mean loss": ("mean_train_loss", 4, 1.0),
+        "validation loss": ("validation_loss", 4, 1.0),
+        "test accuracy": ("test_accuracy", 2, 100.0),
+        "iterations to target": ("iterations_to_target", 0, 1.0),
+    }
+    headers = [
+        *("activation", *others, "shared lr", "tuned lr", "best rate on the edge"),
+        *(f"{words}, {setting}" for words in named for setting in ("shared", "tuned")),
+    ]
+    rows = []
+    for _, row in tuned.iterrows():
+        cells = [
+            line_label(row, parameters),
+            *(describe_value(row[key]) for key in others),
+            describe_value(row["shared_lr"]),
+            describe_value(row["tuned_lr"]),
+            "" if row["on_edge"] == "none" else f"yes, the {row['on_edge']} tried",
+        ]
+        for name, digits, scale in named.values():
+            for setting in ("shared", "tuned"):
+                mean, high = (scale * row[f"{name}_{setting}_{part}"] for part in ("mean", "high"))
+                half = "" if pd.isna(high) else f" ± {high - mean:,.{digits}f}"
+                unit = " %" if scale == 100.0 else ""
+                never = row[f"never_{setting}"] if name == "iterations_to_target" else 0
+                least = "\N{GREATER-THAN OR EQUAL TO} " if never else ""
+                counted = f" (never in {never})" if never else ""
+                cells.append(
+                    NOTHING if pd.isna(mean) else f"{least}{mean:,.{digits}f}{half}{unit}{counted}"
+                )
+        rows.append(cells)
+    return headers, rows
+
+
+def p_value(p: float, sign: bool = False) -> str:
+    """Two digits, or ``< 0.0001``; with ``sign`` also ``= 0.012``."""
+    if pd.isna(p):
+        return NOTHING
+    if p < 1e-4:
+        return "< 0.0001"
+    return f"{'= ' if sign else ''}{p:.2g}"
+
+
+def number(value: float, digits: int) -> str:
+    """A number with this many decimals, as far as there is one."""
+    return NOTHING if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def average(group: pd.Series[Any], name: str, digits: int, percent: bool = False) -> str:
@@ -100,7 +203,7 @@ def to_target(group: pd.Series[Any]) -> str:
 
 
 def print_table(report: Report, console: Console | None = None) -> None:
-    """Print the comparison, what went wrong, and the paths that were written.
+    """Print the comparison, its verdicts, what went wrong, and the paths that were written.
 
     Away from a terminal the table is plain text whose lines are never wrapped.
     """
@@ -116,10 +219,10 @@ def print_table(report: Report, console: Console | None = None) -> None:
         padding=(0, 2, 0, 0) if plain else (0, 1),
     )
     first_number = headers.index("seeds")
-    for number, header in enumerate(headers):
+    for position, header in enumerate(headers):
         table.add_column(
             header,
-            justify="left" if number < first_number else "right",
+            justify="left" if position < first_number else "right",
             no_wrap=True,
             overflow="ignore",
         )
@@ -134,7 +237,7 @@ def print_table(report: Report, console: Console | None = None) -> None:
             color_system=_colours(console),
         )
     console.print(table, crop=False, soft_wrap=True)
-    for line in [*report.troubles, *report.notes]:
+    for line in [*verdict_lines(report.comparisons), *report.troubles, *report.notes]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for path in report.paths:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
