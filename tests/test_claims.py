@@ -268,7 +268,17 @@ def test_networks_of_different_depth_each_have_their_own_last_layer(tmp_path: Pa
     runs = collect(load_sweep(tmp_path)).runs.set_index("seed")
     assert runs["gradient_ratio"].to_list() == pytest.approx([-10 * math.log(10), 0.0])
     assert runs.loc[0, "gradient_ratio_per_layer"] == pytest.approx(-math.log(10))
-    assert pd.isna(runs.loc[1, "gradient_ratio_per_layer"])
+    assert runs["gradient_ratio_per_layer"].isna().to_list() == [False, True]
+    assert runs["dead_fraction"].isna().all()  # no probe in training: nothing is known of its end
+
+
+def test_runs_without_probes_have_no_fractions(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "r", descent(100, 0), probe={"every": 0})
+    (run / "layers.csv").write_text(PROBED + "\n", encoding="utf-8")
+    row = collect_one(tmp_path)
+    assert pd.isna(row["dead_fraction"])
+    assert pd.isna(row["gradient_ratio"])
+    assert row["mean_train_loss"] > 0
 
 
 def test_a_run_that_diverged_counts_as_chance_and_one_that_failed_not_at_all(

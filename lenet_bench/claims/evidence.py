@@ -3,7 +3,7 @@
 A run that diverged has learned nothing: its accuracy counts as that of chance, 1 / classes, its
 losses as that of chance, ln(classes), its target as never reached. A run that failed or did not end
 has no value. Dead, zero and dormant fractions are shares of all hidden units (layers weighted by
-their units) at the run's last probe.
+their units) at the run's last probe; a run that diverged before it was probed in training has none.
 """
 
 from __future__ import annotations
@@ -161,26 +161,32 @@ def _of_layers(layers: pd.DataFrame) -> pd.DataFrame:
     """Per run: final fractions over all hidden units, and how gradients shrink untrained."""
     hidden = layers[layers["layer"] != "logits"]
     names = ["dead_fraction", "dormant_fraction", "zero_fraction"]
-    last = hidden["iteration"] == hidden.groupby("run")["iteration"].transform("max")
-    final = hidden[last]
-    table = pd.DataFrame({name: final[name] * final["units"] for name in names})
-    table = table.groupby(final["run"]).sum(min_count=1)
-    table = table.div(final.groupby("run")["units"].sum(), axis=0)
-    first = hidden[hidden["iteration"] == 0]
-    norms = first.assign(layer=first["layer"].astype(str)).pivot(
-        index="run", columns="layer", values="gradient_norm"
-    )
-    connected = sorted(
-        (str(name) for name in norms if str(name).startswith("fc")), key=lambda name: int(name[2:])
-    )
-    # The last hidden layer of a run is the last that it has: networks differ in depth.
-    last_norm = norms[connected].ffill(axis=1).iloc[:, -1] if connected else np.nan
-    steps = norms[connected].notna().sum(axis=1) - 2  # from the last hidden layer to fc2
+    last = hidden.groupby("run", observed=True)["iteration"].transform("max")
+    final = hidden[(hidden["iteration"] == last) & (last > 0)]
+    units = final["units"]
+    weighted = pd.DataFrame({name: final[name] * units for name in names} | {"units": units})
+    sums = weighted.groupby(final["run"].astype(str)).sum(min_count=1)
+    fractions = sums[names].div(sums["units"], axis=0)
+    return pd.concat([fractions, _gradient_ratios(hidden)], axis=1).rename_axis("run").reset_index()
+
+
+def _gradient_ratios(hidden: pd.DataFrame) -> pd.DataFrame:
+    """Per run, of the untrained network: how gradients change from the last hidden layer to fc2.
+
+    From fc2 on the layers of ``model.hidden=[84,84,...]`` have one shape, so that norms compare.
+    """
+    first = hidden[(hidden["iteration"] == 0) & hidden["layer"].astype(str).str.startswith("fc")]
+    first = first.assign(
+        run=first["run"].astype(str),
+        depth=first["layer"].astype(str).str.removeprefix("fc").astype("int64"),
+    ).sort_values("depth")
+    by_run = first.groupby("run")
+    depths, last = by_run["depth"].max(), by_run["gradient_norm"].last()
+    second = first[first["depth"] == 2].set_index("run")["gradient_norm"].reindex(last.index)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log(norms["fc2"] / last_norm) if "fc2" in norms else np.nan
-    table["gradient_ratio"] = ratio
-    table["gradient_ratio_per_layer"] = table["gradient_ratio"] / steps.where(steps > 0)
-    return table.reset_index().astype({"run": str})
+        ratio = np.log(second / last)
+    steps = (depths - 2).where(depths > 2)
+    return pd.DataFrame({"gradient_ratio": ratio, "gradient_ratio_per_layer": ratio / steps})
 
 
 def _holds(column: pd.Series[Any], value: str) -> pd.Series[bool]:
@@ -193,9 +199,5 @@ def _holds(column: pd.Series[Any], value: str) -> pd.Series[bool]:
 
 
 def _configuration(runs: pd.DataFrame) -> pd.DataFrame:
-    """Only what :func:`varying_keys` should look at: up to the status everything is chosen."""
-    columns = list(runs.columns)
-    chosen = [name for name in columns[: columns.index("status")] if name not in ("run", "sweep")]
-    return runs[
-        [*chosen, *(["setting"] if "setting" in columns and "setting" not in chosen else [])]
-    ]
+    """Only what tells runs apart, for :func:`varying_keys`: summaries hold it before the status."""
+    return runs.loc[:, :"status"].drop(columns=["run", "sweep", "status"], errors="ignore")

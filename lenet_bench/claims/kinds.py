@@ -204,7 +204,7 @@ def _diverged(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
         diverged = int((evidence.select(selection)["status"] == "diverged").sum())
         if diverged:
             counts.append(f"{diverged} of {selection}")
-    return f"diverged, counted as chance: {', '.join(counts)}" if counts else ""
+    return f"diverged (loss and accuracy count as chance): {', '.join(counts)}" if counts else ""
 
 
 def _never(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
