@@ -10,6 +10,7 @@ Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -212,15 +213,12 @@ def _trained(
 
     folder = directory / preset
     # What it prints at its end is in the folder's report.
-    code = _wait(
-        [
-            *(sys.executable, "-m", "lenet_bench", f"experiment={preset}"),
-            *(f"hydra.sweep.dir={_quoted(folder)}", *overrides),
-        ]
-    )
-    if code == INTERRUPTED:
+    command = [sys.executable, "-m", "lenet_bench", f"experiment={preset}"]
+    try:
+        code = _wait([*command, f"hydra.sweep.dir={_quoted(folder)}", *overrides])
+    except KeyboardInterrupt:
         print(f"stopped; the same command with --output={directory} goes on", file=sys.stderr)
-        raise KeyboardInterrupt
+        raise
     if code:
         reason = f"training {preset} failed: {_reason(folder, code)}"
         return [undecided(claim, reason) for claim in claims.values()], True
@@ -229,16 +227,19 @@ def _trained(
 
 
 def _wait(command: Sequence[str]) -> int:
-    """Run a command to its end, also when Ctrl-C reaches both it and this process."""
+    """Run a command to its end, also when Ctrl-C reaches both it and this process.
+
+    Raises:
+        KeyboardInterrupt: It did; the command has ended.
+    """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    stopped = False
-    while True:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            stopped = True  # so has it been, and saves what it has
-        else:
-            return INTERRUPTED if stopped else code
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        while process.poll() is None:
+            with contextlib.suppress(KeyboardInterrupt):
+                process.wait()  # it saves what it has
+        raise
 
 
 def _quoted(folder: Path) -> str:
@@ -254,9 +255,12 @@ def _reason(folder: Path, code: int) -> str:
     except UserError:
         return f"exit code {code}; its message stands above"
     failed = runs[runs["status"] == "failed"]
-    if failed.empty:
-        return f"exit code {code}; its message stands above"
-    return f"{len(failed)} of {len(runs)} runs failed: {failed['error'].iloc[0]}"
+    if not failed.empty:
+        return f"{len(failed)} of {len(runs)} runs failed: {failed['error'].iloc[0]}"
+    ended = runs["status"].isin(["finished", "diverged"])
+    if not ended.all():
+        return f"{(~ended).sum()} of {len(runs)} runs did not end; repeat the command to go on"
+    return f"exit code {code}; its message stands above"
 
 
 def _write(directory: Path, frame: pd.DataFrame, page: str) -> None:
