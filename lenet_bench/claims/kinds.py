@@ -62,7 +62,7 @@ class Level:
 class Difference:
     """A quantity of a minus that of b, paired by seed.
 
-    ``clearly`` asks for more than a difference: one beyond what counts as close.
+    Where a claim says ``clearly``, even a difference that still counts as close is negligible.
     """
 
     quantity: str

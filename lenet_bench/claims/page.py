@@ -11,34 +11,29 @@ import pandas as pd
 
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.claims.rules import __doc__ as RULES
+from lenet_bench.claims.rules import with_interval
 from lenet_bench.reporting import html
 
-HEADERS = ("claim", "verdict", "effect [95 % interval]", "p", "seeds", "preset")
-WORDS = 2  # columns of text before those of numbers
+HEADERS = ("claim", "verdict", "preset", "effect [95 % interval]", "p", "seeds")
+WORDS = 3  # columns of text before those of numbers
 NOTHING = "\N{EN DASH}"
 
 
-def rows(frame: pd.DataFrame) -> list[list[str]]:
-    """The cells of the table, a row per claim."""
+def rows(frame: pd.DataFrame, name: str) -> list[list[str]]:
+    """The cells of the table, a row per claim, named by its ``claim`` or its ``statement``."""
     return [
-        [
-            str(row["claim"]),
-            str(row["verdict"]),
-            effect(row["effect"], row["low"], row["high"]),
-            NOTHING if math.isnan(row["p_value"]) else p_value(row["p_value"]),
-            str(row["seeds"] or NOTHING),
-            str(row["preset"]),
-        ]
+        [str(row[name]), str(row["verdict"]), str(row["preset"]), *_numbers(row)]
         for _, row in frame.iterrows()
     ]
 
 
-def effect(mean: float, low: float, high: float) -> str:
-    """``0.034 [0.020, 0.048]``."""
-    if math.isnan(mean):
-        return NOTHING
-    interval = "" if math.isnan(low) or math.isnan(high) else f" [{low:.3g}, {high:.3g}]"
-    return f"{mean:.3g}{interval}"
+def _numbers(row: pd.Series[Any]) -> list[str]:
+    effect = with_interval(row["effect"], row["low"], row["high"])
+    return [
+        NOTHING if math.isnan(row["effect"]) else effect,
+        NOTHING if math.isnan(row["p_value"]) else p_value(row["p_value"]),
+        str(row["seeds"] or NOTHING),
+    ]
 
 
 def p_value(p: float) -> str:
@@ -48,7 +43,7 @@ def p_value(p: float) -> str:
 
 def as_text(frame: pd.DataFrame) -> str:
     """The table for a terminal, and how many claims got which verdict."""
-    cells = [list(HEADERS), *rows(frame)]
+    cells = [list(HEADERS), *rows(frame, "claim")]
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADERS))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
     return "\n".join([*(line.rstrip() for line in lines), counted(frame)])
@@ -65,26 +60,32 @@ _VERDICTS = ("supported", "refuted", "inconclusive")
 
 
 def section(frame: pd.DataFrame) -> str:
-    """The table, and below it what is claimed by whom, the rule, and what was found."""
-    caption = (
-        f"{counted(frame)}. Effects are means over seeds, in the unit of the claim's quantity; the "
-        "rules were fixed in advance. p is adjusted by Holm's method over a claim's comparisons."
-    )
-    told = "\n".join(_told(row) for _, row in frame.iterrows())
-    return html.table(HEADERS, rows(frame), WORDS, caption) + html.folded(
-        "what each claim says, its rule, and what was found", told
-    )
+    """For a report: the table, and folded below it what :func:`page` shows openly."""
+    return _table(frame) + html.folded("what was found, by which rule", _details(frame))
 
 
 def page(frame: pd.DataFrame, overrides: Sequence[str]) -> str:
-    """``claims.html``."""
+    """``claims.html``: the table; who claims what, the rule and what was found; the rules."""
     given = " ".join(overrides) or "the presets as they are"
     body = [
         html.subtitle(f"trained with: {given}"),
-        html.section("Verdicts", section(frame)),
+        html.section("Verdicts", _table(frame)),
         html.section("Rules", _rules()),
+        _details(frame),
     ]
     return html.page("lenet-bench: claims about activation functions", body)
+
+
+def _table(frame: pd.DataFrame) -> str:
+    caption = (
+        f"{counted(frame)}. Effects are means over seeds, in the unit of the claim's quantity; p "
+        "is adjusted by Holm's method over a claim's comparisons. The rules were fixed in advance."
+    )
+    return html.table(HEADERS, rows(frame, "statement"), WORDS, caption)
+
+
+def _details(frame: pd.DataFrame) -> str:
+    return "\n".join(_told(row) for _, row in frame.iterrows())
 
 
 def _told(row: pd.Series[Any]) -> str:
