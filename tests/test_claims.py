@@ -48,7 +48,7 @@ def verdict(
     *values: pd.Series[float], claimed: Claimed = "above", margin: float | None = None
 ) -> str:
     """The verdict of comparisons against 0."""
-    return decide([Comparison("a - b", v, claimed, margin=margin) for v in values]).verdict
+    return decide([Comparison("a - b", "loss", v, claimed, margin=margin) for v in values]).verdict
 
 
 # --- the registry ---------------------------------------------------------------------------------
@@ -114,12 +114,14 @@ def test_every_claim_finds_its_runs_in_its_preset(preset: str) -> None:
 
 def test_rules_in_words_name_what_is_compared() -> None:
     assert CLAIMS["sigmoid_slower"].rule == (
-        "sigmoid - tanh, mean training loss (nats): above 0; negligible: within 5 % of the loss of "
-        "chance | sigmoid - relu, mean training loss (nats): above 0; negligible: within 5 % of "
-        "the loss of chance (all of them)"
+        "mean training loss (nats): sigmoid - tanh above 0 (negligible: within 5 % of the loss of "
+        "chance), sigmoid - relu above 0 (negligible: within 5 % of the loss of chance); "
+        "all of them"
     )
     assert CLAIMS["relu_gradients_keep"].rule.endswith("above 0.9")
-    assert CLAIMS["tanh_close_to_relu"].rule.endswith("test accuracy: within 0.02 (all of them)")
+    assert CLAIMS["tanh_close_to_relu"].rule.endswith(
+        "test accuracy: tanh - relu within 0.02; all of them"
+    )
 
 
 # --- the rules ------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def test_a_difference_shown_to_be_negligible_refutes() -> None:
     assert verdict(tiny, margin=0.02) == "refuted"
     assert verdict(tiny, margin=0.005) == "supported"
     assert verdict(spread(0.0, 1.0), margin=0.5) == "inconclusive"
-    finding = decide([Comparison("a - b", tiny, "above", margin=0.02)])
+    finding = decide([Comparison("a - b", "loss", tiny, "above", margin=0.02)])
     assert "negligible: within 0.02" in finding.note
 
 
@@ -157,15 +159,15 @@ def test_all_comparisons_have_to_hold_and_one_against_refutes() -> None:
     assert verdict(for_it, unclear, against) == "refuted"
     words = ("one", "two")
     pair = zip(words, (for_it, against), strict=True)
-    finding = decide([Comparison(word, values, "above") for word, values in pair])
+    finding = decide([Comparison(word, "loss", values, "above") for word, values in pair])
     assert finding.effect == pytest.approx(-1.0)
-    assert finding.note.startswith("decided by two; one: 1 [")
+    assert finding.note.startswith("decided by two, loss; loss: one is 1 [")
 
 
 def test_many_comparisons_ask_for_smaller_p_values() -> None:
     """p = 0.02 each: one alone is enough, four by Holm are not."""
     border = spread(1.3, 0.85)
-    alone = decide([Comparison("a", border, "above")])
+    alone = decide([Comparison("a", "loss", border, "above")])
     assert 0.0125 < alone.p_value < 0.05
     assert alone.verdict == "supported"
     assert verdict(*[border] * 4) == "inconclusive"
@@ -173,7 +175,7 @@ def test_many_comparisons_ask_for_smaller_p_values() -> None:
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])
 def test_fewer_than_three_seeds_give_no_verdict(seeds: int) -> None:
-    finding = decide([Comparison("a - b", spread(1.0, 0.001, 5)[:seeds], "above")])
+    finding = decide([Comparison("a - b", "loss", spread(1.0, 0.001, 5)[:seeds], "above")])
     assert (finding.verdict, finding.seeds) == ("inconclusive", seeds)
     assert f"no verdict from fewer than 3 seeds ({seeds})" in finding.note
     assert math.isnan(finding.p_value)
@@ -183,16 +185,16 @@ def test_fewer_than_three_seeds_give_no_verdict(seeds: int) -> None:
 def test_seeds_without_a_value_do_not_count_and_are_told() -> None:
     values = spread(1.0, 0.1)
     values.iloc[3:] = np.nan
-    finding = decide([Comparison("a - b", values, "above")])
+    finding = decide([Comparison("a - b", "loss", values, "above")])
     assert finding.seeds == 3
     assert "2 of 5 seeds lack a value" in finding.note
     values.iloc[2] = np.nan
-    assert decide([Comparison("a - b", values, "above")]).verdict == "inconclusive"
+    assert decide([Comparison("a - b", "loss", values, "above")]).verdict == "inconclusive"
 
 
 def test_five_equal_differences_are_as_clear_as_a_sign_test_says() -> None:
     """Every unit dead in every seed leaves no spread; 2^-5 is the chance of that by luck."""
-    finding = decide([Comparison("dead", spread(1.0, 0.0), "above")])
+    finding = decide([Comparison("dead", "loss", spread(1.0, 0.0), "above")])
     assert (finding.verdict, finding.p_value) == ("supported", 2.0**-5)
     assert verdict(spread(0.0, 0.0)) == "inconclusive"
     assert verdict(spread(0.0, 0.0), margin=0.01) == "refuted"
@@ -200,7 +202,7 @@ def test_five_equal_differences_are_as_clear_as_a_sign_test_says() -> None:
 
 def test_ratios_are_shown_as_ratios() -> None:
     finding = decide(
-        [Comparison("a / b", spread(math.log(4), 0.1), "above", math.log(3), ratio=True)]
+        [Comparison("a / b", "loss", spread(math.log(4), 0.1), "above", math.log(3), ratio=True)]
     )
     assert finding.verdict == "supported"
     assert finding.effect == pytest.approx(4)

@@ -46,8 +46,8 @@ class Level:
 
     @property
     def words(self) -> str:
-        """What the values are."""
-        return f"{self.a}, {QUANTITIES[self.quantity].words}"
+        """What is compared."""
+        return self.a
 
     def margin(self) -> tuple[float | None, bool]:
         """None: whether a level is negligible nobody can say."""
@@ -74,9 +74,9 @@ class Difference:
 
     @property
     def words(self) -> str:
-        """What the values are."""
+        """What is compared."""
         sign = "/" if QUANTITIES[self.quantity].ratio else "-"
-        return f"{self.a} {sign} {self.b}, {QUANTITIES[self.quantity].words}"
+        return f"{self.a} {sign} {self.b}"
 
     def margin(self) -> tuple[float | None, bool]:
         """The margin, and whether it is a share of the loss of chance."""
@@ -130,7 +130,8 @@ def costs(*activations: str, reference: str, claimed: Claimed) -> Test:
     def evaluate(evidence: Evidence) -> Finding:
         comparisons = [
             Comparison(
-                f"{name} / {reference}, {where}",
+                f"{name} / {reference}",
+                f"time {where}",
                 _cost(evidence, name, place) - _cost(evidence, reference, place),
                 claimed,
                 margin=math.log1p(SAME_COST),
@@ -176,6 +177,7 @@ def _comparison(contrast: Contrast, evidence: Evidence) -> Comparison:
             raise LackingError("no run recorded the number of classes")
     return Comparison(
         contrast.words,
+        QUANTITIES[contrast.quantity].words,
         contrast.values(evidence),
         contrast.claimed,
         contrast.bound,
@@ -185,17 +187,20 @@ def _comparison(contrast: Contrast, evidence: Evidence) -> Comparison:
 
 
 def _rule(needed: Sequence[Contrast]) -> str:
-    parts = []
+    """``mean training loss (nats): a - b above 0 (negligible: ...); test accuracy: ...``."""
+    parts: dict[str, list[str]] = {}
     for each in needed:
         quantity = QUANTITIES[each.quantity]
         margin, _ = each.margin()
         if each.claimed == "close":
-            parts.append(f"{each.words}: within {quantity.margin_in_words(margin)}")
-            continue
-        bound = f"{math.exp(each.bound):.3g}" if quantity.ratio else f"{each.bound:g}"
-        small = f"; negligible: within {quantity.margin_in_words(margin)}" if margin else ""
-        parts.append(f"{each.words}: {each.claimed} {bound}{small}")
-    return (" | ".join(parts)) + (" (all of them)" if len(parts) > 1 else "")
+            text = f"{each.words} within {quantity.margin_in_words(margin)}"
+        else:
+            bound = math.exp(each.bound) if quantity.ratio else each.bound
+            small = f" (negligible: within {quantity.margin_in_words(margin)})" if margin else ""
+            text = f"{each.words} {each.claimed} {bound:.3g}{small}"
+        parts.setdefault(quantity.words, []).append(text)
+    rules = "; ".join(f"{words}: {', '.join(texts)}" for words, texts in parts.items())
+    return f"{rules}; all of them" if len(needed) > 1 else rules
 
 
 def _diverged(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:

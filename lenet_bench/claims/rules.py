@@ -63,7 +63,8 @@ class Comparison:
     """Values of one quantity, an entry per seed, and what is claimed of their mean.
 
     Attributes:
-        words: What the values are.
+        words: What is compared: ``relu - tanh``.
+        quantity: In what, with its unit.
         values: By seed; NaN where a run lacks the value.
         claimed: The side of ``bound`` that is claimed, or that the mean is ``close`` to it.
         bound: In the unit of the values.
@@ -73,6 +74,7 @@ class Comparison:
     """
 
     words: str
+    quantity: str
     values: pd.Series[float]
     claimed: Claimed
     bound: float = 0.0
@@ -89,13 +91,12 @@ class Comparison:
         return math.exp(value) if self.ratio else value
 
     def described(self) -> str:
-        """``relu - tanh, test accuracy: 0.012 [0.004, 0.02]``."""
+        """``relu - tanh is 0.012 [0.004, 0.02]``."""
         found = self.result()
         if not found.n:
-            return f"{self.words}: no values"
-        return (
-            f"{self.words}: {with_interval(*map(self.shown, (found.mean, found.low, found.high)))}"
-        )
+            return f"{self.words} has no values"
+        numbers = with_interval(*map(self.shown, (found.mean, found.low, found.high)))
+        return f"{self.words} is {numbers}"
 
     @property
     def missing(self) -> int:
@@ -132,9 +133,14 @@ def decide(
             decides = max(undecided, key=lambda each: _certainty(each.p_value))
     notes = [too_few(seeds)] if seeds < MIN_SEEDS else []
     if len(judged) > 1 and not notes:
-        notes.append(f"decided by {decides.comparison.words}")
-    notes += [each.comparison.described() + _negligible(each) for each in judged]
-    notes += [each.described() for each in also]
+        notes.append(f"decided by {decides.comparison.words}, {decides.comparison.quantity}")
+    notes += _by_quantity(
+        [
+            (each.comparison.quantity, each.comparison.described() + _negligible(each))
+            for each in judged
+        ]
+    )
+    notes += _by_quantity([(each.quantity, each.described()) for each in also])
     notes += [_missing(each) for each in (*comparisons, *also) if each.missing]
     found, shown = decides.found, decides.comparison.shown
     return Finding(
@@ -155,9 +161,19 @@ def too_few(seeds: int) -> str:
 
 def with_interval(mean: float, low: float, high: float) -> str:
     """``0.034 [0.02, 0.048]``; without an interval only the mean."""
+    # What is left of equal numbers after rounding is no number to show.
+    shown = [f"{0.0 if abs(value) < 1e-12 else value:.3g}" for value in (mean, low, high)]
     if not (math.isfinite(low) and math.isfinite(high)):
-        return f"{mean:.3g}"
-    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+        return shown[0]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
+def _by_quantity(told: Sequence[tuple[str, str]]) -> list[str]:
+    """``test accuracy: relu - tanh is 0.01, relu - sigmoid is 0.3``, one text per quantity."""
+    texts: dict[str, list[str]] = {}
+    for quantity, text in told:
+        texts.setdefault(quantity, []).append(text)
+    return [f"{quantity}: {', '.join(listed)}" for quantity, listed in texts.items()]
 
 
 def _judge(comparisons: Sequence[Comparison]) -> list[_Judged]:
@@ -246,9 +262,8 @@ def _negligible(each: _Judged) -> str:
 
 
 def _missing(comparison: Comparison) -> str:
-    return (
-        f"{comparison.words}: {comparison.missing} of {len(comparison.values)} seeds lack a value"
-    )
+    seeds = f"{comparison.missing} of {len(comparison.values)} seeds"
+    return f"{comparison.words}: {seeds} lack a value of {comparison.quantity}"
 
 
 def _certainty(p_value: float) -> float:

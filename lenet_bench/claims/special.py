@@ -91,8 +91,10 @@ def sparser_overfits_less() -> Test:
             for seed, group in runs.groupby("seed")
         }
         values = pd.Series(rows, dtype="float64")
-        words = "Spearman's correlation of final zero fraction and test loss - training loss"
-        correlation = Comparison(words, values, "below", margin=NEGLIGIBLE_CORRELATION)
+        quantity = "correlation of final zero fraction and test loss - training loss"
+        correlation = Comparison(
+            "Spearman's", quantity, values, "below", margin=NEGLIGIBLE_CORRELATION
+        )
         sparsity = runs["zero_fraction"]
         spread = f"zero fractions from {sparsity.min():.2f} to {sparsity.max():.2f}"
         return decide([correlation], remarks=[f"{len(runs)} runs, {spread}"])
