@@ -71,6 +71,10 @@ def _deep(activation: str, hidden: str, init: str = "xavier_uniform") -> str:
     return f"{activation} init={init} model.hidden={hidden}"
 
 
+def _dying(where: str) -> Difference:
+    return Difference("dead_fraction", f"relu {where}", "relu lr=0.01 init.gain=1", "above")
+
+
 def _order(activation: str) -> Difference:
     before, after = (f"{activation} model.batch_norm={order}" for order in ("before", "after"))
     return Difference("test_accuracy", before, after, "above")
@@ -163,9 +167,8 @@ _CLAIMS = (
         f"Stanford's CS231n course notes; {POSTS}",
         "dying_relu",
         compare(
-            Difference(
-                "dead_fraction", "relu lr=0.5 init.gain=1", "relu lr=0.01 init.gain=1", "above"
-            ),
+            _dying("lr=0.5 init.gain=1"),
+            also=(_dying("lr=0.2 init.gain=1"), _dying("lr=0.1 init.gain=1")),
         ),
     ),
     Claim(
@@ -173,19 +176,7 @@ _CLAIMS = (
         "Poorly scaled initial weights, four times too large, kill ReLU units.",
         f"Lu, Shin, Su & Karniadakis 2020 (dying ReLU and initialization); {POSTS}",
         "dying_relu",
-        compare(
-            Difference(
-                "dead_fraction", "relu lr=0.01 init.gain=4", "relu lr=0.01 init.gain=1", "above"
-            ),
-            also=(
-                Difference(
-                    "dead_fraction",
-                    "relu lr=0.01 init.gain=0.3",
-                    "relu lr=0.01 init.gain=1",
-                    "above",
-                ),
-            ),
-        ),
+        compare(_dying("lr=0.01 init.gain=4"), also=(_dying("lr=0.01 init.gain=0.3"),)),
     ),
     Claim(
         "kaiming_suits_relu",
