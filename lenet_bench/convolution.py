@@ -24,6 +24,9 @@ WINDOW = [2, 2]
 # Elements of the full-size feature maps that are worked on at a time on a CPU, 2 MB in float32.
 # The whole batch at once takes three times as long.
 CACHED_ELEMENTS = 1 << 19
+# Channels a group below which a CPU is faster at two rows of an input's gradient than at one: its
+# instructions take 8 or 16 channels, however few there are.
+NARROW = 8
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class _ConvolveAndPool(torch.autograd.Function):
         wide = torch.promote_types(weight.dtype, torch.float32)
         by_weight = torch.zeros_like(weight, dtype=wide)
         by_inputs = [torch.empty_like(x) for x in inputs] if wanted else []
+        pairs = _in_pairs(weight, ctx.groups, inputs[0]) if wanted else None
         chunks = _few(inputs[0], ctx.full)
         unpool = torch.ops.aten.max_pool2d_with_indices_backward.grad_input
         memory = _empty((len(inputs[0][chunks[0]]), *ctx.full), inputs[0], inputs[0].dtype)
@@ -124,16 +128,43 @@ class _ConvolveAndPool(torch.autograd.Function):
             )  # fmt: skip
             by_x, by_some_weight, _ = torch.ops.aten.convolution_backward(
                 by_z, x, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], ctx.groups,
-                [wanted, True, False],
+                [wanted and pairs is None, True, False],
             )  # fmt: skip
             by_weight += by_some_weight
+            if pairs is not None:
+                by_x = _of_pairs(by_z, pairs, ctx.groups)
             first = 0
             for by_input in by_inputs:
-                by_input[rows] = by_x[:, first : first + by_input.shape[1]]
-                first += by_input.shape[1]
+                last = first + by_input.shape[1]
+                by_input[rows] = by_x[:, first:last]
+                first = last
         by_bias = torch.cat([by_value.sum((0, 2, 3)) for by_value in by_values])
         by_weight = by_weight.to(weight.dtype)
         return by_weight, by_bias, *[None] * 3, *(by_inputs if wanted else (None for _ in inputs))
+
+
+def _in_pairs(weight: Tensor, groups: int, x: Tensor) -> Tensor | None:
+    """The kernel of `_of_pairs`, (2 C_in, C / groups, kernel + 1, kernel); None where it is no use.
+
+    The gradient by the input is itself a convolution, by the turned kernel. Two of its rows at a
+    time are one by twice as many kernels, each a row higher, that takes steps of two rows.
+    """
+    if x.device.type != "cpu" or weight.shape[1] >= NARROW or x.shape[2] % 2:
+        return None
+    turned = (
+        weight.unflatten(0, (groups, -1)).flip(3, 4).transpose(1, 2)
+    )  # (G, C_in / G, C / G, ..)
+    both = torch.stack([F.pad(turned, (0, 0, 0, 1)), F.pad(turned, (0, 0, 1, 0))], dim=1)
+    return both.flatten(0, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _of_pairs(by_z: Tensor, pairs: Tensor, groups: int) -> Tensor:
+    """From the gradient by the output, (b, C, ...), to that by the input, (b, C_in, H, W)."""
+    around = pairs.shape[3] - 1
+    rows = F.conv2d(by_z, pairs, None, (2, 1), around, 1, groups)  # (b, 2 C_in, H/2, W)
+    apart: Tensor = rows.unflatten(1, (groups, 2, -1))  # (b, G, 2, C_in/G, H/2, W)
+    by_x = apart.permute(0, 4, 2, 5, 1, 3).flatten(4, 5).flatten(1, 2)  # (b, H, W, C_in)
+    return by_x.permute(0, 3, 1, 2)
 
 
 def _better_extreme(
