@@ -144,6 +144,10 @@ def test_never_is_counted_as_the_budget_and_said() -> None:
     both = joined(runs("relu", LOSSES, target_reached=~reached), sigmoid)
     (row,) = rows(both, "iterations_to_target")
     assert row["verdict"] == "not distinguishable; sigmoid never in 5 of 5; relu never in 5 of 5"
+    both["seconds"] += np.where(both["activation"] == "relu", 5 + both["seed"], 0)
+    (row,) = rows(both, "seconds_to_target")
+    assert row["difference"] == 0, "a slower machine, or a costlier activation, is no later arrival"
+    assert row["verdict"] == "not distinguishable; sigmoid never in 5 of 5; relu never in 5 of 5"
 
 
 def test_unknown_is_neither_reached_nor_never() -> None:

@@ -94,10 +94,11 @@ def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
 
     Columns: the keys that tell panels apart, then :data:`COLUMNS`. ``a`` and ``b`` are labels of
     lines, ``seeds`` how many pairs have values, ``mean_a`` and ``mean_b`` their means,
-    ``difference`` that of a - b with its 95 % interval from ``low`` to ``high``, ``p_value`` the
-    paired t test's and ``p_holm`` the same after Holm's correction, ``probability`` that a > b,
-    ``never_a`` and ``never_b`` how many of the paired runs never reached the target. The verdict
-    names a difference only when ``p_holm`` is at most 0.05 and the interval leaves 0 out.
+    ``difference`` that of a - b (0 where neither of a pair reached the target) with its 95 %
+    interval from ``low`` to ``high``, ``p_value`` the paired t test's and ``p_holm`` the same after
+    Holm's correction, ``probability`` that a > b, ``never_a`` and ``never_b`` how many of the
+    paired runs never reached the target. The verdict names a difference only when ``p_holm`` is at
+    most 0.05 and the interval leaves 0 out.
     """
     line_keys, panel_keys = split_keys(summary)
     summary = summary.copy()
@@ -185,7 +186,9 @@ def _table(
     }
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
-        one = paired(values[a], values[b])
+        # Of two runs that never got there neither was sooner, however long each budget took.
+        neither = nevers[a] & nevers[b]
+        one = paired(np.where(neither, values[b], values[a]), values[b])
         both = np.isfinite(values[a]) & np.isfinite(values[b])
         rows.append(
             {
