@@ -584,6 +584,49 @@ def test_verdicts_are_printed_written_and_shown(tmp_path: Path) -> None:
     assert "Shared and tuned" not in html
 
 
+def test_claims_of_a_preset_are_printed_written_and_shown(tmp_path: Path) -> None:
+    directory = three(tmp_path / "s", seeds=5)
+    for run in directory.iterdir():
+        (run / ".hydra" / "overrides.yaml").write_text("- experiment=sigmoid_tanh_relu\n- lr=0.1\n")
+    report = write_report(directory, directory)
+    stream = io.StringIO()
+    print_table(report, Console(file=stream, width=80))
+    lines = stream.getvalue().splitlines()
+    printed = [line for line in lines if line.startswith("claim ")]
+    statement = "Sigmoid trains LeNet clearly slower than tanh and ReLU."
+    assert re.fullmatch(rf"claim supported \(p [=<] [\d.e-]+\): {statement}", printed[0])
+    assert len(printed) == 2
+    table = pd.read_csv(directory / "claims.csv")
+    assert table["claim"].to_list() == ["sigmoid_slower", "tanh_close_to_relu"]
+    assert f"wrote {directory / 'claims.csv'}" in lines
+    html = (directory / "report.html").read_text(encoding="utf-8")
+    assert [html.index(f"<h2>{name}</h2>") for name in ("Verdicts", "Claims", "Figures")] == sorted(
+        html.index(f"<h2>{name}</h2>") for name in ("Verdicts", "Claims", "Figures")
+    )
+    assert f'<td class="sentence">{statement}</td>' in html
+    # The rules of claims are fixed in advance; another target of the report does not move them.
+    write_report(directory, tmp_path / "other", target_loss=0.5)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "other" / "claims.csv"), table)
+    for run in directory.glob("*/.hydra/overrides.yaml"):
+        run.unlink()
+    report = write_report(directory, directory)
+    assert report.claims.empty
+    assert not (directory / "claims.csv").exists()
+    assert "<h2>Claims</h2>" not in (directory / "report.html").read_text(encoding="utf-8")
+
+
+def test_claims_do_not_repeat_the_warnings_of_the_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = three(tmp_path / "s", seeds=3)
+    for run in directory.iterdir():
+        (run / ".hydra" / "overrides.yaml").write_text("- experiment=sigmoid_tanh_relu\n")
+    record = directory / "relu-0" / "train.csv"
+    record.write_text("".join(record.read_text().splitlines(keepends=True)[:100]))
+    write_report(directory, tmp_path / "out")
+    assert len([r for r in caplog.records if "train.csv ends at" in r.getMessage()]) == 1
+
+
 def test_many_verdicts_are_folded_and_not_printed(tmp_path: Path) -> None:
     for number, name in enumerate(tuple(ACTIVATIONS)[:6]):
         for seed in range(3):

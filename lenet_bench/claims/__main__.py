@@ -1,8 +1,8 @@
 """``lenet-bench-claims``: trains what the claims need and decides them.
 
-Command line in; a sweep per preset, ``claims.csv`` and ``claims.html`` out. Each preset is trained
-by the ordinary command, one after another; what is there already is not trained again, so that the
-same command with the same ``--output`` goes on, or only evaluates anew.
+Command line in; a sweep per preset with its ``evidence.csv``, ``claims.csv`` and ``claims.html``
+out. Each preset is trained by the ordinary command, one after another; what is there already is not
+trained again, so that the same command with the same ``--output`` goes on, or only evaluates anew.
 
 Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C.
 """
@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING
 from lenet_bench.errors import UserError, reader_may_leave
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lenet_bench.claims.registry import Claim
 
 INTERRUPTED = 130
@@ -104,9 +102,11 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
             rows += found
             failed = failed or trouble
     frame = as_frame(rows)
-    _write(directory, frame, page.page(frame, overrides))
+    contents = {"claims.csv": frame.to_csv(index=False), "claims.html": page.page(frame, overrides)}
+    for name, content in contents.items():
+        _write(directory / name, content)
     print(page.as_text(frame))
-    for name in ("claims.csv", "claims.html"):
+    for name in contents:
         print(f"wrote {directory / name}")
     return 1 if failed else 0
 
@@ -209,7 +209,8 @@ def _trained(
 ) -> tuple[list[dict[str, object]], bool]:
     """Train a preset as far as it is not, and decide its claims; and whether it failed."""
     from lenet_bench.analysis.loading import load_sweep
-    from lenet_bench.claims.evaluation import claims_in, undecided
+    from lenet_bench.claims.evaluation import decided, parts_of, undecided
+    from lenet_bench.claims.evidence import as_table
 
     folder = directory / preset
     # What it prints at its end is in the folder's report.
@@ -222,8 +223,11 @@ def _trained(
     if code:
         reason = f"training {preset} failed: {_reason(folder, code)}"
         return [undecided(claim, reason) for claim in claims.values()], True
-    frame = claims_in(load_sweep(folder), claims)
-    return frame.to_dict("records"), False  # type: ignore[return-value]
+    parts = parts_of(load_sweep(folder), claims)
+    if parts:
+        table = as_table([part.evidence for part in parts])
+        _write(folder / "evidence.csv", table.to_csv(index=False))
+    return decided(parts, claims).to_dict("records"), False  # type: ignore[return-value]
 
 
 def _wait(command: Sequence[str]) -> int:
@@ -263,12 +267,11 @@ def _reason(folder: Path, code: int) -> str:
     return f"exit code {code}; its message stands above"
 
 
-def _write(directory: Path, frame: pd.DataFrame, page: str) -> None:
+def _write(path: Path, content: str) -> None:
     try:
-        frame.to_csv(directory / "claims.csv", index=False)
-        (directory / "claims.html").write_text(page, encoding="utf-8")
+        path.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

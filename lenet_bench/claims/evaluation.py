@@ -7,8 +7,8 @@ Which claims a sweep can decide follows from the preset that its runs were compo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -20,11 +20,20 @@ from lenet_bench.claims.rules import Finding, LackingError
 
 COLUMNS = (
     *("claim", "statement", "verdict", "effect", "low", "high", "p_value", "seeds", "preset"),
-    "note",
+    *("dataset", "note"),
 )
 """Of ``claims.csv``."""
 
 PRESET = re.compile(r"^- ['\"]?experiment=([\w/.+-]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The runs of a preset on one data set, which are judged together."""
+
+    preset: str
+    dataset: str
+    evidence: Evidence
 
 
 def claims_of(directories: str | Path | Iterable[str | Path]) -> pd.DataFrame:
@@ -36,39 +45,55 @@ def claims_of(directories: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     return claims_in(load_sweep(directories))
 
 
-def claims_in(sweep: Sweep, claims: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
+def claims_in(sweep: Sweep, summary: pd.DataFrame | None = None) -> pd.DataFrame:
     """The claims that these runs can decide, a row each; empty if there are none.
 
-    Runs of a preset on different data are judged apart, and the note says on which. Where no run
-    comes from a preset with claims, only the runs' overrides are read.
+    Args:
+        sweep: Runs of a preset on different data are judged apart. Where no run comes from a
+            preset with claims, only the runs' overrides are read.
+        summary: What `summarise` made of the sweep, if it did.
     """
+    return decided(parts_of(sweep, summary=summary))
+
+
+def parts_of(
+    sweep: Sweep, claims: Mapping[str, Claim] = CLAIMS, summary: pd.DataFrame | None = None
+) -> list[Part]:
+    """The evidence that these runs are for the claims, read once; empty if they are none."""
     runs = sweep.runs
     presets = runs["directory"].map(preset_of)
     wanted = {claim.preset for claim in claims.values()}
-    rows = []
+    found = []
     for preset in sorted(wanted & set(presets.dropna())):
-        of_preset = presets == preset
-        parts = runs[of_preset].groupby(
+        data = runs[presets == preset].groupby(
             ["dataset", "dataset.fingerprint"], dropna=False, sort=False
         )
-        for (dataset, _), part in parts:
+        for (dataset, _), part in data:
             chosen = runs["directory"].isin(part["directory"])
             # The sweep itself where it can be, because it keeps the files that it has read.
-            evidence = collect(sweep if chosen.all() else sweep.select(chosen))
-            where = f"on {dataset}: " if parts.ngroups > 1 else ""
-            rows += [
-                judge(claim, evidence, where) for claim in claims.values() if claim.preset == preset
-            ]
-    return as_frame(rows)
+            selected = sweep if chosen.all() else sweep.select(chosen)
+            known = None if summary is None else summary[chosen.to_numpy()].reset_index(drop=True)
+            found.append(Part(preset, str(dataset), collect(selected, known)))
+    return found
 
 
-def judge(claim: Claim, evidence: Evidence, where: str = "") -> dict[str, object]:
+def decided(parts: Sequence[Part], claims: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
+    """Every claim on every part that can decide it, a row each."""
+    return as_frame(
+        judge(claim, part.evidence, part.dataset)
+        for part in parts
+        for claim in claims.values()
+        if claim.preset == part.preset
+    )
+
+
+def judge(claim: Claim, evidence: Evidence, dataset: str = "") -> dict[str, object]:
     """The row of a claim; what it lacks leaves it inconclusive, and the note says so."""
     try:
         finding = claim.test.evaluate(evidence)
     except LackingError as lacking:
         finding = Finding("inconclusive", note=str(lacking))
-    return _row(claim, finding, where)
+    return _row(claim, finding, dataset)
 
 
 def undecided(claim: Claim, reason: str) -> dict[str, object]:
@@ -93,12 +118,11 @@ def preset_of(run: str | Path) -> str | None:
     return found[1] if found else None
 
 
-def _row(claim: Claim, finding: Finding, where: str = "") -> dict[str, object]:
-    told = {
+def _row(claim: Claim, finding: Finding, dataset: str = "") -> dict[str, object]:
+    return {
         "claim": claim.identifier,
         "statement": claim.statement,
         **asdict(finding),
         "preset": claim.preset,
+        "dataset": dataset,
     }
-    told["note"] = where + finding.note
-    return told

@@ -4,11 +4,13 @@ A run that diverged has learned nothing: its accuracy counts as that of chance, 
 losses as that of chance, ln(classes), its target as never reached. A run that failed or did not end
 has no value. Dead, zero and dormant fractions are shares of all hidden units (layers weighted by
 their units) at the run's last probe; a run that diverged before it was probed in training has none.
+What any probe has seen (deaths, revivals, extremes) is of all probes, the untrained network's too.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +33,7 @@ class Quantity:
         close: A difference up to which two settings are alike, and from which one is *clearly*
             better.
         of_chance: Both are shares of the loss of chance, ln(classes).
-        ratio: The column holds logarithms; differences are shown as ratios.
+        ratio: Logarithms are compared, and shown as ratios.
     """
 
     words: str
@@ -64,7 +66,12 @@ QUANTITIES = {
         "ratio of gradient norms per layer towards the input, untrained", ratio=True
     ),
 }
-"""What claims compare. Columns of ratios hold logarithms."""
+"""What claims compare."""
+
+FRACTIONS = ("dead_fraction", "dormant_fraction", "zero_fraction")
+SEEN = ("deaths", "revived", "largest_dead_fraction", "largest_gradient_norm")
+"""Over all probes and hidden layers: units that died or were born dead, and those that revived
+(each as often as it did); the largest dead fraction of a layer, and the largest gradient norm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +79,10 @@ class Evidence:
     """The runs that a claim is judged by, or measurements in their place.
 
     ``summary`` is :func:`~lenet_bench.analysis.summary.summarise`'s frame, ``runs`` a row per run:
-    ``run``, its configuration, ``status`` and the columns of :data:`QUANTITIES`; ``layers`` a row
-    per run, probe and layer. ``rounds`` are measured costs of activations, as
-    :func:`lenet_bench.activation_cost.measure` gives them.
+    ``run``, its configuration, ``status``, the columns of :data:`QUANTITIES`, :data:`FRACTIONS` and
+    :data:`SEEN`, and ``never``: the target was not reached, and the budget stands in its place.
+    ``layers`` holds a row per run, probe and layer. ``rounds`` are measured costs of activations,
+    as :func:`lenet_bench.activation_cost.measure` gives them.
     """
 
     summary: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -110,12 +118,12 @@ class Evidence:
         return chosen.set_index("seed").sort_index()
 
     def values(self, selection: str, quantity: str) -> pd.Series[float]:
-        """One value per seed, NaN where the run has none.
+        """One value per seed as it is compared, NaN where the run has none.
 
         Raises:
             LackingError: See :meth:`select`.
         """
-        return self.select(selection)[quantity].astype("float64")
+        return compared(self.select(selection), quantity)
 
     def tuned(self) -> Evidence:
         """The reporting seeds at the shared and at each activation's own best learning rate.
@@ -132,10 +140,11 @@ class Evidence:
         return Evidence(self.summary, runs, self.layers)
 
 
-def collect(sweep: Sweep) -> Evidence:
-    """Read what a preset's sweep holds."""
-    summary = summarise(sweep)
-    runs = summary.merge(_of_layers(sweep.layers), on="run", how="left")
+def collect(sweep: Sweep, summary: pd.DataFrame | None = None) -> Evidence:
+    """Read what a preset's sweep holds; ``summary`` is what `summarise` made of it, if it did."""
+    if summary is None:
+        summary = summarise(sweep)
+    runs = summary.merge(of_layers(sweep.layers), on="run", how="left")
     ended = runs["status"].isin(["finished", "diverged"])
     diverged = runs["status"] == "diverged"
     runs["gap"] = runs["test_loss"] - runs["evaluated_train_loss"]
@@ -146,10 +155,33 @@ def collect(sweep: Sweep) -> Evidence:
     runs["gap"] = runs["gap"].where(~diverged)
     runs["never"] = runs["target_reached"].eq(False).fillna(False).astype(bool)
     reached = runs["iterations_to_target"].where(~runs["never"], runs["budget"])
-    runs["iterations_to_target"] = np.log(reached.astype("float64"))
+    runs["iterations_to_target"] = reached.astype("float64")
     columns = list(QUANTITIES)
     runs.loc[~ended, columns] = np.nan
     return Evidence(summary, runs, sweep.layers)
+
+
+def compared(runs: pd.DataFrame, quantity: str) -> pd.Series[float]:
+    """A column of :attr:`Evidence.runs` as it is compared: of ratios the logarithms."""
+    values: pd.Series[float] = runs[quantity].astype("float64")
+    if not QUANTITIES[quantity].ratio:
+        return values
+    with np.errstate(divide="ignore"):
+        return pd.Series(np.log(values.to_numpy()), index=values.index)
+
+
+def as_table(parts: Sequence[Evidence]) -> pd.DataFrame:
+    """``evidence.csv``: the runs that claims are decided on, with what the numbers come from.
+
+    Columns: ``run, activation``, what else varies, ``seed, status``, then ``never`` and what was
+    recorded of :data:`QUANTITIES`, :data:`FRACTIONS` and :data:`SEEN`. None depends on where, when
+    or how fast the runs were trained.
+    """
+    runs = pd.concat([part.runs for part in parts], ignore_index=True)
+    varying = [key for key in varying_keys(_configuration(runs)) if key != "activation"]
+    measured = dict.fromkeys((*QUANTITIES, *FRACTIONS, *SEEN))
+    recorded = [name for name in measured if runs[name].notna().any()]
+    return runs[["run", "activation", *varying, "seed", "status", "never", *recorded]]
 
 
 def untuned(summary: pd.DataFrame) -> str:
@@ -157,17 +189,35 @@ def untuned(summary: pd.DataFrame) -> str:
     return obstacle(summary) or "learning rates are not tuned: the runs have only one"
 
 
-def _of_layers(layers: pd.DataFrame) -> pd.DataFrame:
-    """Per run: final fractions over all hidden units, and how gradients shrink untrained."""
+def of_layers(layers: pd.DataFrame) -> pd.DataFrame:
+    """Per run: final fractions over all hidden units, what probes saw, how gradients shrink.
+
+    Columns: ``run``, :data:`FRACTIONS`, :data:`SEEN` and the two ratios of :data:`QUANTITIES`.
+    """
     hidden = layers[layers["layer"] != "logits"]
-    names = ["dead_fraction", "dormant_fraction", "zero_fraction"]
+    names = list(FRACTIONS)
     last = hidden.groupby("run", observed=True)["iteration"].transform("max")
     final = hidden[(hidden["iteration"] == last) & (last > 0)]
     units = final["units"]
     weighted = pd.DataFrame({name: final[name] * units for name in names} | {"units": units})
     sums = weighted.groupby(final["run"].astype(str)).sum(min_count=1)
     fractions = sums[names].div(sums["units"], axis=0)
-    return pd.concat([fractions, _gradient_ratios(hidden)], axis=1).rename_axis("run").reset_index()
+    columns = [fractions, _seen(hidden), _gradient_ratios(hidden)]
+    return pd.concat(columns, axis=1).rename_axis("run").reset_index()
+
+
+def deaths(hidden: pd.DataFrame) -> pd.Series[float]:
+    """Units of a layer that died by a probe; at the first one, those that were born dead."""
+    born = (hidden["dead_fraction"] * hidden["units"]).where(hidden["iteration"] == 0, 0.0)
+    return hidden["died"] + born.round()
+
+
+def _seen(hidden: pd.DataFrame) -> pd.DataFrame:
+    """Per run, the columns of :data:`SEEN`."""
+    by_run = hidden.assign(deaths=deaths(hidden)).groupby(hidden["run"].astype(str))
+    sums = by_run[["deaths", "revived"]].sum(min_count=1)
+    largest = by_run[["dead_fraction", "gradient_norm"]].max()
+    return pd.concat([sums, largest.add_prefix("largest_")], axis=1)
 
 
 def _gradient_ratios(hidden: pd.DataFrame) -> pd.DataFrame:
@@ -183,10 +233,10 @@ def _gradient_ratios(hidden: pd.DataFrame) -> pd.DataFrame:
     by_run = first.groupby("run")
     depths, last = by_run["depth"].max(), by_run["gradient_norm"].last()
     second = first[first["depth"] == 2].set_index("run")["gradient_norm"].reindex(last.index)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log(second / last)
+    ratio = second / last
     steps = (depths - 2).where(depths > 2)
-    return pd.DataFrame({"gradient_ratio": ratio, "gradient_ratio_per_layer": ratio / steps})
+    per_layer = (ratio ** (1 / steps)).where(depths > 2)
+    return pd.DataFrame({"gradient_ratio": ratio, "gradient_ratio_per_layer": per_layer})
 
 
 def _holds(column: pd.Series[Any], value: str) -> pd.Series[bool]:

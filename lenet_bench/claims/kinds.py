@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lenet_bench.claims.evidence import QUANTITIES, Evidence
+from lenet_bench.claims.evidence import QUANTITIES, Evidence, compared
 from lenet_bench.claims.rules import Claimed, Comparison, Finding, LackingError, decide
 
 COST = {("element", "torch"): "per element", ("lenet", "lenet_bench"): "in training LeNet"}
@@ -89,7 +89,7 @@ class Difference:
         a, b = evidence.select(self.a), evidence.select(self.b)
         both = a.index.intersection(b.index)
         a, b = a.loc[both], b.loc[both]
-        values: pd.Series[float] = a[self.quantity].astype("float64") - b[self.quantity]
+        values = compared(a, self.quantity) - compared(b, self.quantity)
         if self.quantity == "iterations_to_target":
             values = values.where(~(a["never"] & b["never"]))
         return values

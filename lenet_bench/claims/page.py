@@ -16,14 +16,39 @@ from lenet_bench.reporting import html
 
 HEADERS = ("claim", "verdict", "preset", "effect [95 % interval]", "p", "seeds")
 WORDS = 3  # columns of text before those of numbers
+MOST_LINES = 5  # claims that the end of a sweep names one by one
 NOTHING = "\N{EN DASH}"
 
 
 def rows(frame: pd.DataFrame, name: str) -> list[list[str]]:
     """The cells of the table, a row per claim, named by its ``claim`` or its ``statement``."""
+    names = _named(frame, name)
     return [
-        [str(row[name]), str(row["verdict"]), str(row["preset"]), *_numbers(row)]
-        for _, row in frame.iterrows()
+        [label, str(row["verdict"]), str(row["preset"]), *_numbers(row)]
+        for label, (_, row) in zip(names, frame.iterrows(), strict=True)
+    ]
+
+
+def lines(frame: pd.DataFrame) -> list[str]:
+    """For the end of a sweep: a line per claim, or one that counts them if they are many."""
+    if frame.empty:
+        return []
+    if len(frame) > MOST_LINES:
+        return [f"{counted(frame)}; see claims.csv"]
+    told = []
+    for statement, (_, row) in zip(_named(frame, "statement"), frame.iterrows(), strict=True):
+        p = p_value(row["p_value"])
+        because = "" if math.isnan(row["p_value"]) else f" (p {p if '<' in p else f'= {p}'})"
+        told.append(f"claim {row['verdict']}{because}: {statement}")
+    return told
+
+
+def _named(frame: pd.DataFrame, name: str) -> list[str]:
+    """What each row is called; a claim that is judged on several data sets with their names."""
+    repeated = frame["claim"].duplicated(keep=False)
+    return [
+        f"{row[name]} ({row['dataset']})" if several else str(row[name])
+        for several, (_, row) in zip(repeated, frame.iterrows(), strict=True)
     ]
 
 
@@ -81,14 +106,17 @@ def _table(frame: pd.DataFrame) -> str:
         f"{counted(frame)}. Effects are means over seeds, in the unit of the claim's quantity; p "
         "is adjusted by Holm's method over a claim's comparisons. The rules were fixed in advance."
     )
-    return html.table(HEADERS, rows(frame, "statement"), WORDS, caption)
+    return html.table(HEADERS, rows(frame, "statement"), WORDS, caption, sentences=(0,))
 
 
 def _details(frame: pd.DataFrame) -> str:
-    return "\n".join(_told(row) for _, row in frame.iterrows())
+    headings = _named(frame, "statement")
+    return "\n".join(
+        _told(heading, row) for heading, (_, row) in zip(headings, frame.iterrows(), strict=True)
+    )
 
 
-def _told(row: pd.Series[Any]) -> str:
+def _told(heading: str, row: pd.Series[Any]) -> str:
     claim = CLAIMS[str(row["claim"])]
     pairs = {
         "claim": claim.identifier,
@@ -98,11 +126,12 @@ def _told(row: pd.Series[Any]) -> str:
         "verdict": str(row["verdict"]),
         "found": str(row["note"]),
     }
-    return html.section(claim.statement, html.facts(pairs))
+    return html.section(heading, html.facts(pairs))
 
 
 def _rules() -> str:
     """The rules as the code that applies them states them."""
     _, _, text = (RULES or "").partition("\n\n")
     items = re.split(r"\n\n|\n(?=- )", text.strip())
-    return html.listing([" ".join(item.removeprefix("- ").split()) for item in items])
+    plain = (item.removeprefix("- ").replace("*", "") for item in items)
+    return html.listing([" ".join(item.split()) for item in plain])

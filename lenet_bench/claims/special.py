@@ -9,7 +9,7 @@ import pandas as pd
 
 from lenet_bench.analysis.statistics import MIN_SEEDS, one_sample
 from lenet_bench.analysis.tuning import choices
-from lenet_bench.claims.evidence import Evidence, untuned
+from lenet_bench.claims.evidence import Evidence, deaths, untuned
 from lenet_bench.claims.kinds import Difference, Test, compare
 from lenet_bench.claims.rules import Comparison, Finding, LackingError, Verdict, decide, too_few
 
@@ -22,18 +22,17 @@ def dead_stays_dead() -> Test:
 
     def evaluate(evidence: Evidence) -> Finding:
         runs = evidence.runs
-        hot = runs[(runs["activation"] == "relu") & (runs["lr"] >= 0.1)]
-        rows = _hidden(evidence, hot)
-        rows = rows.merge(hot[["run", "seed"]].astype({"run": str}), on="run", suffixes=("_", ""))
-        born = rows["dead_fraction"] * rows["units"] * (rows["iteration"] == 0)
-        rows = rows.assign(dead=rows["died"] + born.round())
-        by_seed = rows.groupby("seed")[["dead", "revived"]].sum()
-        by_layer = rows.groupby("layer", sort=False)[["dead", "revived"]].sum()
+        hot = _probed(runs[(runs["activation"] == "relu") & (runs["lr"] >= 0.1)])
+        by_seed = hot.groupby("seed")[["deaths", "revived"]].sum()
+        probes = evidence.layers
+        rows = probes[probes["run"].isin(hot["run"]) & (probes["layer"] != "logits")]
+        by_layer = rows.assign(deaths=deaths(rows)).groupby("layer", sort=False, observed=True)
         layers = ", ".join(
-            f"{layer} {row.revived:.0f} of {row.dead:.0f}" for layer, row in by_layer.iterrows()
+            f"{layer} {row.revived:.0f} of {row.deaths:.0f}"
+            for layer, row in by_layer[["deaths", "revived"]].sum().iterrows()
         )
         note = f"share of deaths that were undone; revived: {layers}"
-        shares = by_seed["revived"] / by_seed["dead"].where(by_seed["dead"] > 0)
+        shares = by_seed["revived"] / by_seed["deaths"].where(by_seed["deaths"] > 0)
         found = one_sample(shares.to_numpy())
         verdict: Verdict = "inconclusive"
         if found.n < MIN_SEEDS:
@@ -76,9 +75,8 @@ def leaky_ends_dying() -> Test:
     )
 
     def evaluate(evidence: Evidence) -> Finding:
-        leaky = evidence.runs[evidence.runs["activation"] == "leaky_relu"]
-        rows = _hidden(evidence, leaky)
-        most = float(rows["dead_fraction"].max())
+        leaky = _probed(evidence.runs[evidence.runs["activation"] == "leaky_relu"])
+        most = float(leaky["largest_dead_fraction"].max())
         if most > 0:
             seeds = int(leaky["seed"].nunique())
             verdict: Verdict = "refuted" if seeds >= MIN_SEEDS else "inconclusive"
@@ -121,9 +119,8 @@ def step_has_no_gradient() -> Test:
     """Hidden gradients of binary_step are 0 at every probe; what its logits learn is told."""
 
     def evaluate(evidence: Evidence) -> Finding:
-        runs = evidence.select("binary_step")
-        rows = _hidden(evidence, runs.reset_index())
-        largest = float(rows["gradient_norm"].max())
+        runs = _probed(evidence.select("binary_step"))
+        largest = float(runs["largest_gradient_norm"].max())
         seeds = len(runs)
         accuracy = one_sample(runs["test_accuracy"].to_numpy())
         note = (
@@ -202,23 +199,18 @@ def _rates(evidence: Evidence, selection: str) -> list[float]:
     return [float(lr) for lr in sorted(evidence.select(selection)["lr"].unique())]
 
 
-def _hidden(evidence: Evidence, runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows of layers.csv of some runs' hidden layers.
+def _probed(runs: pd.DataFrame) -> pd.DataFrame:
+    """Those of some runs whose hidden layers were probed.
 
     Raises:
-        LackingError: The runs or their probes are not there.
+        LackingError: There is none.
     """
     if runs.empty:
         raise LackingError("the preset's sweep lacks the runs that this claim is about")
-    layers = evidence.layers
-    rows = layers[layers["run"].isin(runs["run"]) & (layers["layer"] != "logits")]
-    if rows.empty:
+    probed = runs[runs["largest_gradient_norm"].notna()]
+    if probed.empty:
         raise LackingError("the runs have no probes (layers.csv); probe.every=0 turns them off")
-    columns = [name for name in rows if name in ("run", "iteration", "layer", "units", *_PROBED)]
-    return rows[columns].astype({"run": str, "layer": str})
-
-
-_PROBED = ("dead_fraction", "died", "revived", "gradient_norm")
+    return probed
 
 
 def _spearman(a: pd.Series[float], b: pd.Series[float]) -> float:

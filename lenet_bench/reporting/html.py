@@ -6,7 +6,7 @@ It opens from a disk without network, in light or dark; the figures keep their w
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from html import escape
 
 CSS = """
@@ -23,6 +23,7 @@ table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabu
 th, td { padding: .25rem .9rem .25rem 0; text-align: left; white-space: nowrap;
          border-bottom: 1px solid var(--line) }
 th.number, td.number { text-align: right }
+td.sentence { white-space: normal; min-width: 16rem; max-width: 30rem }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0 }
 dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
 figure { margin: 1.2rem 0 } figure img { max-width: 100%; height: auto; background: #fff;
@@ -58,11 +59,21 @@ def facts(pairs: Mapping[str, str]) -> str:
     return f"<dl>\n{items}\n</dl>"
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], words: int, caption: str) -> str:
-    """A table whose first ``words`` columns are text and the others numbers."""
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    words: int,
+    caption: str,
+    sentences: Container[int] = (),
+) -> str:
+    """A table whose first ``words`` columns are text and the others numbers.
+
+    Only the columns of ``sentences`` wrap.
+    """
 
     def cell(tag: str, number: int, text: str) -> str:
-        kind = ' class="number"' if number >= words else ""
+        name = "number" if number >= words else "sentence" if number in sentences else ""
+        kind = f' class="{name}"' if name else ""
         return f"<{tag}{kind}>{escape(text)}</{tag}>"
 
     def line(tag: str, cells: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """From run directories to the report: tables, figures and ``report.html``, written atomically.
 
 In go the directories of one sweep or several; out come ``summary.csv``, ``comparisons.csv``,
-``tuned.csv``, ``figures/`` and ``report.html`` in the output directory, and a :class:`Report` that
-the terminal prints.
+``tuned.csv``, ``claims.csv``, ``figures/`` and ``report.html`` in the output directory, and a
+:class:`Report` that the terminal prints.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from lenet_bench.analysis.summary import (
     summarise_groups,
 )
 from lenet_bench.analysis.tuning import choices, obstacle
+from lenet_bench.claims import page
+from lenet_bench.claims.evaluation import claims_in
 from lenet_bench.errors import UserError
 from lenet_bench.reporting import figures, html, rates
 from lenet_bench.reporting.tables import (
@@ -52,8 +54,8 @@ class Report:
 
     ``summary`` has a row per run, ``groups`` a row per configuration without its seed, told apart
     by ``keys``, ``comparisons`` one per pair and quantity, ``tuned`` one per line of a sweep that
-    varies the learning rate; ``troubles`` names each run that did not finish, ``notes`` what was
-    left out.
+    varies the learning rate, ``claims`` one per claim that a preset of theirs decides; ``troubles``
+    names each run that did not finish, ``notes`` what was left out.
     """
 
     title: str
@@ -62,6 +64,7 @@ class Report:
     keys: tuple[str, ...]
     comparisons: pd.DataFrame
     tuned: pd.DataFrame
+    claims: pd.DataFrame
     troubles: tuple[str, ...]
     notes: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -72,7 +75,8 @@ def write_report(
 ) -> Report:
     """Rebuild every table and figure from the run directories of one or several sweeps.
 
-    Runs that occur in several sweeps count once. ``target_loss`` (nats) replaces the runs' own.
+    Runs that occur in several sweeps count once. ``target_loss`` (nats) replaces the runs' own;
+    claims keep to that, because their rules are fixed in advance.
 
     Raises:
         UserError: there are no runs, or the output directory cannot be written.
@@ -85,6 +89,7 @@ def write_report(
     title = f"{_what(summary)}: {describe_target(summary, target_loss)}"
     troubles = tuple(_troubles(summary))
     comparisons, tuned = pairwise(summary), choices(summary)
+    claims = claims_in(sweep, summary if target_loss is None else None)
     notes += filter(None, [scope(summary), obstacle(summary)])
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
@@ -94,7 +99,8 @@ def write_report(
             os.path.relpath(Path(run).resolve(), output.resolve()) for run in summary["directory"]
         ]
         _replace(paths[0], summary.to_csv(index=False).encode())
-        for name, table in (("comparisons", comparisons), ("tuned", tuned)):
+        tables = {"comparisons": comparisons, "tuned": tuned, "claims": claims}
+        for name, table in tables.items():
             path = output / f"{name}.csv"
             if table.empty:
                 path.unlink(missing_ok=True)
@@ -115,7 +121,7 @@ def write_report(
                     pictures[name] = content
         paths.append(output / "report.html")
         report = Report(
-            *(title, summary, groups, keys, comparisons, tuned),
+            *(title, summary, groups, keys, comparisons, tuned, claims),
             *(troubles, tuple(notes), tuple(paths)),
         )
         _replace(paths[-1], render(report, pictures).encode())
@@ -161,6 +167,8 @@ def render(report: Report, pictures: dict[str, bytes]) -> str:
     ]
     if not report.comparisons.empty:
         sections.append(html.section("Verdicts", _verdicts(report.comparisons)))
+    if not report.claims.empty:
+        sections.append(html.section("Claims", page.section(report.claims)))
     if not report.tuned.empty:
         sections.append(html.section("Shared and tuned learning rate", _tuned(report.tuned)))
     if pictures:
@@ -188,13 +196,14 @@ def _verdicts(comparisons: pd.DataFrame) -> str:
         "with the accuracy of chance and without a loss. All numbers are in comparisons.csv."
     )
     headers, rows = verdict_rows(comparisons)
-    words = headers.index("seeds")
+    words, sentences = headers.index("seeds"), (headers.index("verdict"),)
     if len(rows) <= MOST_VERDICTS:
-        return html.table(headers, rows, words, explained)
+        return html.table(headers, rows, words, explained, sentences)
     headlines = comparisons["quantity"].isin(HEADLINES).tolist()
     first = [row for row, chosen in zip(rows, headlines, strict=True) if chosen]
-    shown = html.table(headers, first[:MOST_VERDICTS], words, explained)
-    return shown + html.folded(f"all {len(rows)} verdicts", html.table(headers, rows, words, ""))
+    shown = html.table(headers, first[:MOST_VERDICTS], words, explained, sentences)
+    everything = html.table(headers, rows, words, "", sentences)
+    return shown + html.folded(f"all {len(rows)} verdicts", everything)
 
 
 def _tuned(tuned: pd.DataFrame) -> str:

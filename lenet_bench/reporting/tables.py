@@ -17,6 +17,7 @@ from rich.table import Table
 
 from lenet_bench.analysis.comparisons import QUANTITIES
 from lenet_bench.analysis.lines import activation_rank, describe_value, line_label, ordered
+from lenet_bench.claims import page
 
 if TYPE_CHECKING:
     from lenet_bench.reporting.report import Report
@@ -203,7 +204,7 @@ def to_target(group: pd.Series[Any]) -> str:
 
 
 def print_table(report: Report, console: Console | None = None) -> None:
-    """Print the comparison, its verdicts, what went wrong, and the paths that were written.
+    """Print the comparison, verdicts, claims, what went wrong, and the paths that were written.
 
     Away from a terminal the table is plain text whose lines are never wrapped.
     """
@@ -237,7 +238,8 @@ def print_table(report: Report, console: Console | None = None) -> None:
             color_system=_colours(console),
         )
     console.print(table, crop=False, soft_wrap=True)
-    for line in [*verdict_lines(report.comparisons), *report.troubles, *report.notes]:
+    found = [*verdict_lines(report.comparisons), *page.lines(report.claims)]
+    for line in [*found, *report.troubles, *report.notes]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for path in report.paths:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
