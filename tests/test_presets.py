@@ -1,0 +1,119 @@
+"""The presets: each one is trained, tiny, from its command to its report; headers say the truth.
+
+A preset is a file of `conf/experiment/`; a new one is tested without touching this file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from lenet_bench import __main__ as entry
+from lenet_bench import sweep
+from lenet_bench.analysis.loading import load_sweep
+from lenet_bench.claims.evaluation import preset_of
+from lenet_bench.claims.registry import CLAIMS
+from lenet_bench.engines import local
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESETS = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
+TINY = (
+    "dataset=fake", "dataset.images=150", "dataset.train_size=64", "batch_size=16", "iterations=4",
+    "probe.images=16", "evaluate.every=4", "device=cpu", "hydra.launcher.workers=1",
+)  # fmt: skip
+MOST_JOBS = 36  # what is beyond them is thinned: composing takes most of the time
+
+each_preset = pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+
+
+def swept(preset: Path) -> dict[str, list[str]]:
+    """The values of each key that a preset sweeps, as they would be typed."""
+    params = yaml.safe_load(preset.read_text(encoding="utf-8"))["hydra"]["sweeper"]["params"]
+    parser = OverridesParser.create()
+    values = {}
+    for key, text in params.items():
+        override = parser.parse_override(f"{key}={text}")
+        found = override.sweep_string_iterator() if override.is_sweep_override() else [text]
+        values[key] = [str(value) for value in found]
+    return values
+
+
+def jobs(values: dict[str, list[str]]) -> int:
+    """How many runs the product of these values is."""
+    return math.prod(map(len, values.values()))
+
+
+def thinned(values: dict[str, list[str]]) -> dict[str, list[str]]:
+    """One seed; of the key with the most values every second, until the jobs are few enough."""
+    values = values | {"seed": ["0"]}
+    while jobs(values) > MOST_JOBS:
+        longest = max(values, key=lambda key: len(values[key]))
+        values[longest] = values[longest][::2]
+    return values
+
+
+@each_preset
+def test_a_preset_trains_from_its_command_to_its_report(
+    preset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hydra_restore_singletons: None,
+) -> None:
+    """In this process; figures take longer than these runs, and are tested elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(local, "_keep_memory", lambda: None)
+    monkeypatch.setattr(sweep, "_state", sweep._State())
+    monkeypatch.setattr("lenet_bench.reporting.report._figures", lambda *_: {})
+    everything = swept(preset)
+    chosen = thinned(everything)
+    fewer = [
+        f"{key}={','.join(values)}" for key, values in chosen.items() if values != everything[key]
+    ]
+    arguments = [f"experiment={preset.stem}", *TINY, *fewer]
+    monkeypatch.setattr(sys, "argv", ["lenet-bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert not ended.value.code
+
+    (folder,) = (tmp_path / "runs").iterdir()
+    runs = load_sweep(folder).runs
+    assert len(runs) == jobs(chosen)
+    assert set(runs["status"]) <= {"finished", "diverged"}
+    assert set(runs["directory"].map(preset_of)) == {preset.stem}
+    assert (folder / "report.html").is_file()
+
+    decided = [claim.identifier for claim in CLAIMS.values() if claim.preset == preset.stem]
+    assert (folder / "claims.csv").is_file() == bool(decided)
+    if decided:
+        claims = pd.read_csv(folder / "claims.csv")
+        assert claims["claim"].to_list() == decided
+        assert set(claims["verdict"]) == {"inconclusive"}, "one seed decides nothing"
+        if chosen == everything | {"seed": ["0"]}:
+            assert not claims["note"].str.contains("there is no run of").any()
+
+
+@each_preset
+def test_the_header_of_a_preset_holds_its_command_and_how_many_runs_it_is(preset: Path) -> None:
+    package, command, *rest = preset.read_text(encoding="utf-8").splitlines()
+    assert package == "# @package _global_"
+    assert re.match(rf"# lenet-bench experiment={preset.stem}(\s|$)", command)
+    header = rest[: next(n for n, line in enumerate(rest) if not line.startswith("#"))]
+    numbers = [found[1] for line in header if (found := re.match(r"# ([\d,]+) runs[:;] ", line))]
+    assert numbers == [f"{jobs(swept(preset)):,}"]
+
+
+def test_every_claim_that_is_trained_has_a_preset_and_most_presets_a_claim() -> None:
+    """A preset that decides no claim is named here, so that a dead one is noticed."""
+    decide = {claim.preset for claim in CLAIMS.values()} - {"exact", "activation_cost"}
+    presets = {preset.stem for preset in PRESETS}
+    assert decide <= presets
+    assert presets - decide == {"smoke"}
