@@ -20,7 +20,7 @@ from lenet_bench.claims.rules import Finding, LackingError
 
 COLUMNS = (
     *("claim", "statement", "verdict", "effect", "low", "high", "p_value", "seeds", "preset"),
-    *("dataset", "note"),
+    *("note", "dataset"),
 )
 """Of ``claims.csv``."""
 
