@@ -200,7 +200,8 @@ class Probe:
         self, layer: str, sums: Tensor, inputs: int
     ) -> tuple[list[list[float]], list[int], list[int]]:
         alive, saturated, nonzero, magnitude, *moments = sums  # (N, C) each
-        dead = (alive == 0) & self._can_die[:, None]
+        # Of a unit that has exploded nobody can say that it is dead; NaN has the sign 0.
+        dead = (alive == 0) & self._can_die[:, None] & moments[2].isfinite()
         score = magnitude / magnitude.mean(1, keepdim=True)
         # Where a layer is silent all over, 0 / 0, every one of its units is dormant.
         dormant = (score <= self._tau) | (magnitude == 0)

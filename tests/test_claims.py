@@ -546,6 +546,8 @@ def test_leaky_relu_may_have_no_dead_unit_at_all() -> None:
 
     evidence = with_values("relu_family", dead_fraction=dead_relu)
     assert test.evaluate(evidence).verdict == "supported"
+    alive = with_values("relu_family", dead_fraction=lambda runs: 0.0 * runs["lr"])
+    assert test.evaluate(alive).verdict == "inconclusive", "nothing that could end"
     leaky = evidence.runs.index[evidence.runs["activation"] == "leaky_relu"]
     evidence.runs.loc[leaky[0], "largest_dead_fraction"] = 0.01
     assert test.evaluate(evidence).verdict == "refuted"
@@ -614,6 +616,15 @@ def test_six_times_the_iterations_is_judged_at_both_rates() -> None:
             assert (finding.verdict, finding.seeds) == (expected, 4)
             assert finding.effect == pytest.approx(factor, rel=0.02)
             assert "tanh at lr 0.03; relu at lr 0.03" in finding.note
+
+
+def test_a_tanh_that_never_arrives_refutes_nothing() -> None:
+    evidence = tuned({}, {"tanh": 40.0, "relu": 20.0})
+    evidence.runs["never"] = evidence.runs["activation"] == "tanh"
+    for name in ("relu_six_times_faster", "relu_six_times_faster_tuned"):
+        finding = CLAIMS[name].test.evaluate(evidence)
+        assert finding.verdict == "inconclusive"
+        assert "lower bound" in finding.note
 
 
 def test_one_learning_rate_tunes_nothing() -> None:

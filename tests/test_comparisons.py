@@ -141,6 +141,10 @@ def test_never_is_counted_as_the_budget_and_said() -> None:
     assert row["verdict"].endswith("; sigmoid never in 5 of 5")
     (row,) = rows(frame, "seconds_to_target")
     assert row["difference"] == pytest.approx(10 - 0.32), "the diverged one at its own pace"
+    quick = frame.assign(seconds=np.where(frame["activation"] == "sigmoid", 0.1, frame["seconds"]))
+    (row,) = rows(quick, "seconds_to_target")
+    # Of the four that spent their budgets quickly none was early; the diverged one is 0.7 s later.
+    assert row["difference"] == pytest.approx(0.7 / 5)
     both = joined(runs("relu", LOSSES, target_reached=~reached), sigmoid)
     (row,) = rows(both, "iterations_to_target")
     assert row["verdict"] == "not distinguishable; sigmoid never in 5 of 5; relu never in 5 of 5"

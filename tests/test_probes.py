@@ -580,6 +580,16 @@ def test_moments_of_a_known_distribution(configure: Configure, name: str, precis
         assert row["zero_fraction"] == 0.5
 
 
+@pytest.mark.parametrize("name", ["relu", "relu6", "hard_tanh"])
+def test_a_unit_that_has_exploded_is_not_dead(configure: Configure, name: str) -> None:
+    config = config_of(configure, name)
+    model = initial(config)
+    with torch.no_grad():
+        model.conv1.weight.fill_(math.nan)
+    _, probe = probe_of([model], [config])
+    assert (measured(probe)[0]["dead_fraction"].dropna() == 0).all()
+
+
 def test_a_deviation_far_below_the_mean_keeps_its_digits(configure: Configure) -> None:
     config = config_of(configure, "identity", "precision=float32")
     model = initial(config)

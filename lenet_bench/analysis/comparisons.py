@@ -16,13 +16,16 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lenet_bench.analysis.lines import lines_in_order, split_keys
-from lenet_bench.analysis.statistics import MIN_SEEDS, holm, paired
+from lenet_bench.analysis.statistics import MIN_SEEDS, Floats, holm, paired
 
 MOST_PAIRS = 300
 """With more pairs than this, each line is compared with one reference only."""
+
+Bools = npt.NDArray[np.bool_]
 
 REFERENCE = "relu"
 LEVEL = 0.05
@@ -137,9 +140,8 @@ def scope(summary: pd.DataFrame) -> str:
     pairs = _count_pairs(sizes)
     if pairs <= MOST_PAIRS:
         return ""
-    reference = (
-        REFERENCE if (summary["activation"] == REFERENCE).any() else "the first line of its panel"
-    )
+    activations = line_keys[0] == "activation" and (summary["activation"] == REFERENCE).any()
+    reference = REFERENCE if activations else "the first line of its panel"
     return f"{pairs:,} pairs are too many: each line is compared with {reference} only"
 
 
@@ -186,18 +188,17 @@ def _table(
     }
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
-        # Of two runs that never got there neither was sooner, however long each budget took.
-        neither = nevers[a] & nevers[b]
-        one = paired(np.where(neither, values[b], values[a]), values[b])
-        both = np.isfinite(values[a]) & np.isfinite(values[b])
+        of_a, of_b = _fair(values[a], values[b], nevers[a], nevers[b])
+        one = paired(of_a, of_b)
+        both = np.isfinite(of_a) & np.isfinite(of_b)
         rows.append(
             {
                 "quantity": name,
                 "a": labels[a],
                 "b": labels[b],
                 "seeds": one.n,
-                "mean_a": values[a][both].mean() if one.n else np.nan,
-                "mean_b": values[b][both].mean() if one.n else np.nan,
+                "mean_a": of_a[both].mean() if one.n else np.nan,
+                "mean_b": of_b[both].mean() if one.n else np.nan,
                 "difference": one.mean,
                 "low": one.low,
                 "high": one.high,
@@ -213,6 +214,12 @@ def _table(
         row["p_holm"] = float(p_holm)
         row["verdict"] = _verdict(name, row, diverged)
     return rows
+
+
+def _fair(a: Floats, b: Floats, never_a: Bools, never_b: Bools) -> tuple[Floats, Floats]:
+    """No run that never got there was sooner than another, however quickly its budget was spent."""
+    latest = np.maximum(a, b)
+    return np.where(never_a, latest, a), np.where(never_b, latest, b)
 
 
 def _verdict(name: str, row: Mapping[str, Any], diverged: Mapping[str, str]) -> str:

@@ -34,7 +34,7 @@ OURS = ("experiment", "hydra.sweep.dir", "plan")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
-    given = _parser().parse_args(arguments)
+    given = _parser().parse_intermixed_args(arguments)
     only = [word for word in given.only or () if "=" not in word]
     overrides = [*given.overrides, *(word for word in given.only or () if "=" in word)]
     try:
