@@ -135,7 +135,8 @@ def phase_diagram(layers: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     width = LEFT + columns * (cell_width * len(rates) + GAP) + 0.1
     width = max(width, 5.0)
     remarks = [
-        f"Mean over seeds of the last probe, in % of all hidden units; {CROSS}: runs that diverged."
+        "Mean over seeds of the last probe, in % of all hidden units; "
+        f"{CROSS}: runs that diverged, of which those without a probe in training do not count."
     ]
     caption = wrap(" ".join([*remarks, settings_in_words(runs)]), width - 0.24, CAPTION_SIZE)
     panel_height = cell_height * len(values)
@@ -158,10 +159,13 @@ def phase_diagram(layers: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 
 def final_dead_fraction(layers: pd.DataFrame) -> pd.Series[float]:
-    """By run: the share of all hidden units that were dead at its last probe."""
+    """By run: the share of all hidden units that were dead at its last probe in training.
+
+    A run that diverged before it has none: units that were born dead tell nothing of its end.
+    """
     rows = layers[layers["dead_fraction"].notna() & layers["units"].notna()]
     last = rows.groupby("run", observed=True)["iteration"].transform("max")
-    rows = rows[rows["iteration"] == last]
+    rows = rows[(rows["iteration"] == last) & (last > 0)]
     names = rows["run"].astype(str)
     dead = (rows["dead_fraction"] * rows["units"]).groupby(names).sum()
     return dead / rows["units"].groupby(names).sum()
