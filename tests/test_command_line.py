@@ -149,7 +149,11 @@ CHOICES = {
     "schedule": [*SCHEDULES],
     "dataset": ["digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "image_folder", "fake"],
     "model": ["lenet5", "lenet_caffe"],
-    "experiment": ["sigmoid_tanh_relu"],
+    "experiment": [
+        *("all_activations", "batch_norm_order", "depth", "dying_relu", "init_scheme"),
+        *("learning_rate", "leaky_slope", "optimizer", "relu_family", "sigmoid_tanh_relu"),
+        *("smoke", "smooth_family", "sparsity"),
+    ],
     "hydra/launcher": ["stacked", "basic"],
 }
 MISSPELT = {
@@ -622,6 +626,7 @@ def test_help_is_worth_reading(command: Command) -> None:
     examples = answer.text.partition("== Examples ==")[2].partition("==")[0]
     assert sum(line.startswith("lenet-bench ") for line in examples.splitlines()) == 5
     assert "lenet-bench-report" in answer.text
+    assert "lenet-bench-claims" in answer.text
     assert list(answer.folder.iterdir()) == []
 
 
