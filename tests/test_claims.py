@@ -606,6 +606,9 @@ def test_rates_are_compared_as_chosen_and_edges_are_minded() -> None:
         finding = test.evaluate(tuned(best, {}))
         assert finding.verdict == expected, best
         assert finding.effect == pytest.approx(best["sigmoid"] / best["relu"])
+    assert "0 steps apart on the grid 0.003, 0.01, 0.03, 0.1" in finding.note
+    assert "1 step apart" in test.evaluate(tuned({"sigmoid": 0.03, "relu": 0.01}, {})).note
+    assert "the grid's steps limit it" in test.rule
 
 
 def test_six_times_the_iterations_is_judged_at_both_rates() -> None:
@@ -625,6 +628,74 @@ def test_a_tanh_that_never_arrives_refutes_nothing() -> None:
         finding = CLAIMS[name].test.evaluate(evidence)
         assert finding.verdict == "inconclusive"
         assert "lower bound" in finding.note
+
+
+def at_best_rates(best: dict[str, float], accuracy: dict[str, float]) -> Evidence:
+    """As `tuned`, with these accuracies, and validation losses to match."""
+    evidence = tuned(best, {})
+    runs = evidence.runs
+    noise = np.random.default_rng(6).normal(0, 0.001, len(runs))
+    runs["test_accuracy"] = runs["activation"].map(accuracy).fillna(0.5) + noise
+    runs["final_validation_loss"] = 2 * (1 - runs["test_accuracy"])
+    return evidence
+
+
+def test_a_loser_whose_best_rate_is_on_an_edge_has_not_lost() -> None:
+    test = CLAIMS["tanh_beats_sigmoid_tuned"].test
+    ahead, behind, equal = (
+        {"tanh": tanh, "sigmoid": sigmoid} for tanh, sigmoid in ((0.9, 0.5), (0.5, 0.9), (0.7, 0.7))
+    )
+    cases: tuple[tuple[dict[str, float], dict[str, float], str, str], ...] = (
+        ({}, ahead, "supported", ""),
+        ({"sigmoid": 0.1}, ahead, "inconclusive", "not supported: sigmoid might do better"),
+        ({"tanh": 0.1}, ahead, "supported", "best rate of tanh on the edge of the grid (highest)"),
+        ({}, behind, "refuted", ""),
+        ({"tanh": 0.003}, behind, "inconclusive", "not refuted: tanh might do better"),
+        (
+            {"sigmoid": 0.003},
+            behind,
+            "refuted",
+            "best rate of sigmoid on the edge of the grid (low",
+        ),
+        ({}, equal, "refuted", "negligible"),
+        ({"tanh": 0.1}, equal, "inconclusive", "not refuted: tanh might do better"),
+        ({"relu": 0.1}, ahead, "supported", ""),
+    )
+    for best, accuracy, expected, told in cases:
+        finding = test.evaluate(at_best_rates(best, accuracy))
+        assert finding.verdict == expected, (best, accuracy, finding.note)
+        assert told in finding.note
+        for name in ("tanh", "sigmoid"):
+            assert (f"best rate of {name} on the edge" in finding.note) == (name in best)
+    assert "the best rate of sigmoid (if supported) or tanh (if refuted) is on an edge" in test.rule
+
+
+def test_of_iterations_fewer_are_better_and_what_is_shared_has_no_best_rate() -> None:
+    """ReLU on an edge could be six times faster beyond it; tanh there could only be faster."""
+    slower, faster = {"tanh": 300.0, "relu": 40.0}, {"tanh": 60.0, "relu": 40.0}
+    cases = (
+        ({"relu": 0.1}, faster, "inconclusive"),
+        ({"tanh": 0.1}, faster, "refuted"),
+        ({"relu": 0.1}, slower, "supported"),
+        ({"tanh": 0.1}, slower, "inconclusive"),
+    )
+    for best, iterations, expected in cases:
+        evidence = tuned(best, iterations)
+        assert CLAIMS["relu_six_times_faster_tuned"].test.evaluate(evidence).verdict == expected
+        finding = CLAIMS["relu_six_times_faster"].test.evaluate(evidence)
+        assert finding.verdict == ("refuted" if iterations is faster else "supported")
+        assert "edge" not in finding.note
+
+
+def test_counts_at_the_window_of_the_mean_are_told() -> None:
+    evidence = tuned({}, {"tanh": 40.0})
+    relu = evidence.runs["activation"] == "relu"
+    evidence.runs.loc[relu, "iterations_to_target"] = 25.0
+    test = CLAIMS["relu_six_times_faster"].test
+    note = test.evaluate(evidence).note
+    assert "there at iteration 25, the first that can be told" in note
+    assert "mean over 25): 4 of relu setting=shared" in note
+    assert "no count is below 25" in test.rule
 
 
 def test_one_learning_rate_tunes_nothing() -> None:

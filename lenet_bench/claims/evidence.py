@@ -19,7 +19,7 @@ import pandas as pd
 
 from lenet_bench.analysis.loading import Sweep, varying_keys
 from lenet_bench.analysis.summary import summarise
-from lenet_bench.analysis.tuning import obstacle, reporting_runs
+from lenet_bench.analysis.tuning import choices, obstacle, reporting_runs
 from lenet_bench.claims.rules import LackingError
 
 
@@ -34,6 +34,7 @@ class Quantity:
             better.
         of_chance: Both are shares of the loss of chance, ln(classes).
         ratio: Logarithms are compared, and shown as ratios.
+        more_is_better: Else less is.
     """
 
     words: str
@@ -41,6 +42,7 @@ class Quantity:
     close: float | None = None
     of_chance: bool = False
     ratio: bool = False
+    more_is_better: bool = False
 
     def margin_in_words(self, share: float | None) -> str:
         """``1 % of chance (0.01 ln classes)``."""
@@ -54,7 +56,7 @@ class Quantity:
 QUANTITIES = {
     "mean_train_loss": Quantity("mean training loss (nats)", 0.01, 0.05, of_chance=True),
     "final_validation_loss": Quantity("final validation loss (nats)", 0.01, 0.05, of_chance=True),
-    "test_accuracy": Quantity("test accuracy", 0.005, 0.02),
+    "test_accuracy": Quantity("test accuracy", 0.005, 0.02, more_is_better=True),
     "gap": Quantity("test loss - training loss (nats)", 0.01, 0.05, of_chance=True),
     "dead_fraction": Quantity("final dead fraction", 0.01, 0.1),
     "dormant_fraction": Quantity("final dormant fraction", 0.01, 0.1),
@@ -138,6 +140,12 @@ class Evidence:
             raise LackingError(untuned(self.summary))
         runs = reporting[["run", "setting"]].merge(self.runs, on="run", how="left")
         return Evidence(self.summary, runs, self.layers)
+
+    def edges(self) -> dict[str, str]:
+        """``highest`` or ``lowest`` of each activation whose best rate is an end of the grid."""
+        chosen = choices(self.summary)
+        chosen = chosen[chosen["on_edge"] != "none"]
+        return dict(zip(chosen["activation"], chosen["on_edge"], strict=True))
 
 
 def collect(sweep: Sweep, summary: pd.DataFrame | None = None) -> Evidence:

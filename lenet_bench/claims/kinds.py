@@ -7,17 +7,23 @@ and what is computed cannot differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from lenet_bench.analysis.summary import WINDOW
 from lenet_bench.claims.evidence import QUANTITIES, Evidence, compared
-from lenet_bench.claims.rules import Claimed, Comparison, Finding, LackingError, decide
+from lenet_bench.claims.rules import Claimed, Comparison, Finding, LackingError, Verdict, decide
 
 COST = {("element", "torch"): "per element", ("lenet", "lenet_bench"): "in training LeNet"}
 """Where an activation's cost is looked at: torch's own alone, and a whole step as it is here."""
+
+ITERATIONS = "iterations_to_target"
+
+TUNED = "setting=tuned"
+"""Of a selection: each activation at its own best learning rate."""
 
 SAME_COST = 0.02
 """A share of the time that nobody would notice."""
@@ -90,7 +96,7 @@ class Difference:
         both = a.index.intersection(b.index)
         a, b = a.loc[both], b.loc[both]
         values = compared(a, self.quantity) - compared(b, self.quantity)
-        if self.quantity == "iterations_to_target":
+        if self.quantity == ITERATIONS:
             values = values.where(~(a["never"] & b["never"]))
         return values
 
@@ -107,15 +113,18 @@ def compare(
     """Comparisons of runs that a claim needs, all of them; ``also`` is only told in the note.
 
     ``tuned`` compares the reporting seeds of a learning-rate sweep, whose selections then have a
-    ``setting=shared`` or ``setting=tuned``. ``remark`` adds what else belongs into the note.
+    ``setting=shared`` or ``setting=tuned``. What is compared at ``setting=tuned`` gives no verdict
+    that an activation could overturn whose best rate is on an edge of the grid; the note names
+    these. ``remark`` adds what else belongs into the note.
     """
 
     def evaluate(evidence: Evidence) -> Finding:
         seen = evidence.tuned() if tuned else evidence
-        remarks = [_diverged(seen, needed), _never(seen, needed)]
+        edges = _edges(seen, needed)
+        remarks = [_diverged(seen, needed), *_iterations(seen, needed), _on_edge(edges)]
         remarks += [remark(seen)] if remark else []
         return decide(
-            [_comparison(each, seen) for each in needed],
+            [replace(_comparison(each, seen), open=_open(each, edges)) for each in needed],
             [_comparison(each, seen) for each in also],
             [text for text in remarks if text],
         )
@@ -199,8 +208,54 @@ def _rule(needed: Sequence[Contrast]) -> str:
             small = f" (negligible: within {quantity.margin_in_words(margin)})" if margin else ""
             text = f"{each.words} {each.claimed} {bound:.3g}{small}"
         parts.setdefault(quantity.words, []).append(text)
-    rules = "; ".join(f"{words}: {', '.join(texts)}" for words, texts in parts.items())
-    return f"{rules}; all of them" if len(needed) > 1 else rules
+    rules = [f"{words}: {', '.join(texts)}" for words, texts in parts.items()]
+    rules += ["all of them"] if len(needed) > 1 else []
+    if any(each.quantity == ITERATIONS for each in needed):
+        rules.append(f"no count is below {WINDOW}, the iterations that a loss is averaged over")
+    sides = [_sides(each) for each in needed if isinstance(each, Difference) and _is_tuned(each)]
+    for better, worse in dict.fromkeys(sides):
+        rules.append(
+            "inconclusive where a better rate beyond the grid could overturn the verdict: where "
+            f"the best rate of {worse} (if supported) or {better} (if refuted) is on an edge"
+        )
+    return "; ".join(rules)
+
+
+def _is_tuned(contrast: Contrast) -> bool:
+    return any(TUNED in selection.split() for selection in _selections([contrast]))
+
+
+def _sides(difference: Difference) -> tuple[str, str]:
+    """The activations that are claimed to do better and worse."""
+    a, b = (selection.split()[0] for selection in (difference.a, difference.b))
+    more_of_a = difference.claimed == "above"
+    return (a, b) if more_of_a == QUANTITIES[difference.quantity].more_is_better else (b, a)
+
+
+def _edges(evidence: Evidence, contrasts: Sequence[Contrast]) -> dict[str, str]:
+    """Of the activations that are compared at their best rates, those with one on an edge."""
+    selections = _selections([each for each in contrasts if _is_tuned(each)])
+    names = {each.split()[0] for each in selections if TUNED in each.split()}
+    return {name: edge for name, edge in evidence.edges().items() if name in names} if names else {}
+
+
+def _open(contrast: Contrast, edges: Mapping[str, str]) -> dict[Verdict, str]:
+    """The verdicts that a better rate beyond the grid could overturn, and why."""
+    if not isinstance(contrast, Difference) or not _is_tuned(contrast):
+        return {}
+    better, worse = _sides(contrast)
+    pairs: tuple[tuple[Verdict, str], ...] = (("supported", worse), ("refuted", better))
+    return {
+        verdict: f"{name} might do better beyond the grid of learning rates"
+        for verdict, name in pairs
+        if name in edges
+    }
+
+
+def _on_edge(edges: Mapping[str, str]) -> str:
+    return "; ".join(
+        f"best rate of {name} on the edge of the grid ({edge})" for name, edge in edges.items()
+    )
 
 
 def _diverged(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
@@ -212,15 +267,22 @@ def _diverged(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
     return f"diverged (loss and accuracy count as chance): {', '.join(counts)}" if counts else ""
 
 
-def _never(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
-    if not any(each.quantity == "iterations_to_target" for each in contrasts):
-        return ""
-    counts = []
-    for selection in _selections(contrasts):
-        never = int(evidence.select(selection)["never"].sum())
-        if never:
-            counts.append(f"{never} of {selection}")
-    return f"never there, counted as the budget: {', '.join(counts)}" if counts else ""
+def _iterations(evidence: Evidence, contrasts: Sequence[Contrast]) -> list[str]:
+    """What limits the counts of iterations, if any are compared: the budget and the window."""
+    never, least = [], []
+    for selection in _selections([each for each in contrasts if each.quantity == ITERATIONS]):
+        runs = evidence.select(selection)
+        if count := int(runs["never"].sum()):
+            never.append(f"{count} of {selection}")
+        if count := int((runs[ITERATIONS].eq(WINDOW) & ~runs["never"]).sum()):
+            least.append(f"{count} of {selection}")
+    notes = [f"never there, counted as the budget: {', '.join(never)}"] if never else []
+    if least:
+        notes.append(
+            f"there at iteration {WINDOW}, the first that can be told (the loss is a mean over "
+            f"{WINDOW}): {', '.join(least)}"
+        )
+    return notes
 
 
 def _selections(contrasts: Sequence[Contrast]) -> list[str]:

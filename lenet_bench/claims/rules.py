@@ -13,6 +13,10 @@ difference between two runs of that seed), a bound, mostly 0, and a side of it t
   the same way, and refuted if the interval lies outside of the margin and p < 0.05 there.
 - The p values of a claim's comparisons are adjusted together by Holm's method. The claim is refuted
   if one of them is, supported if all of them are, else *inconclusive*.
+- Where each activation is compared at its own best learning rate, one whose best rate is on an edge
+  of the grid might do better beyond it. A comparison that this could overturn is inconclusive:
+  instead of supported if it is the activation that is said to do worse, instead of refuted if it is
+  the one that is said to do better.
 - Fewer than 3 seeds: inconclusive, whatever the numbers.
 
 Effect, interval and p value of a finding are those of the comparison that decides: the clearest of
@@ -22,8 +26,8 @@ the refuting ones, else the least certain one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -71,6 +75,7 @@ class Comparison:
         margin: Distance from the bound that is negligible, or that still is close; None: no
             distance is too small to count.
         ratio: The values are logarithms of ratios, and are shown as ratios.
+        open: Verdicts that these values cannot give, each with the reason.
     """
 
     words: str
@@ -80,6 +85,7 @@ class Comparison:
     bound: float = 0.0
     margin: float | None = None
     ratio: bool = False
+    open: Mapping[Verdict, str] = field(default_factory=dict)
 
     def result(self) -> Paired:
         """Mean of the values' distance from the bound, over seeds."""
@@ -110,6 +116,8 @@ class _Judged:
     found: Paired
     verdict: Verdict
     p_value: float
+    because: str = ""
+    """Why it is inconclusive, whatever the numbers."""
 
 
 def decide(
@@ -134,6 +142,7 @@ def decide(
     notes = [too_few(seeds)] if seeds < MIN_SEEDS else []
     if len(judged) > 1 and not notes:
         notes.append(f"decided by {decides.comparison.words}, {decides.comparison.quantity}")
+    notes += dict.fromkeys(each.because for each in judged if each.because)
     notes += _by_quantity(
         [
             (each.comparison.quantity, each.comparison.described() + _negligible(each))
@@ -185,12 +194,16 @@ def _judge(comparisons: Sequence[Comparison]) -> list[_Judged]:
     for comparison, result, test, p, p_small in zip(
         comparisons, found, tests, p_values, negligible, strict=True
     ):
+        verdict: Verdict = "inconclusive"
         if p_small < LEVEL:
-            judged.append(_Judged(comparison, result, "refuted", float(p_small)))
+            verdict, p = "refuted", p_small
         elif p < LEVEL:
-            judged.append(_Judged(comparison, result, test.verdict, float(p)))
-        else:
-            judged.append(_Judged(comparison, result, "inconclusive", float(p)))
+            verdict = test.verdict
+        because = ""
+        if verdict in comparison.open:
+            because = f"not {verdict}: {comparison.open[verdict]}"
+            verdict = "inconclusive"
+        judged.append(_Judged(comparison, result, verdict, float(p), because))
     return judged
 
 
