@@ -1,1 +1,1 @@
-"""Claims about activation functions, each with a decision rule fixed in advance, and verdicts."""
+"""Claims about activation functions, each with a decision rule in code, and verdicts."""

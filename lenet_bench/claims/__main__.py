@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lenet-bench-claims",
         description="Train what the claims about activation functions need, preset by preset, and "
-        "decide them by rules that were fixed in advance. Overrides are those of lenet-bench and "
-        "go to every preset.",
+        "decide them by rules that are the same for every run. Overrides are those of lenet-bench "
+        "and go to every preset.",
         epilog="example: lenet-bench-claims dataset=cifar10 --only sigmoid_slower dead_stays_dead",
     )
     parser.add_argument(

@@ -104,7 +104,8 @@ def page(frame: pd.DataFrame, overrides: Sequence[str]) -> str:
 def _table(frame: pd.DataFrame) -> str:
     caption = (
         f"{counted(frame)}. Effects are means over seeds, in the unit of the claim's quantity; p "
-        "is adjusted by Holm's method over a claim's comparisons. The rules were fixed in advance."
+        "is adjusted by Holm's method over a claim's comparisons. The rules are in the code and the "
+        "same for every run."
     )
     return html.table(HEADERS, rows(frame, "statement"), WORDS, caption, sentences=(0,))
 

@@ -1,7 +1,8 @@
 """The claims: what is said about activation functions, where, and how it is decided here.
 
-One entry per claim; what supports and what refutes it is fixed in advance, by the rules of
-:mod:`lenet_bench.claims.rules` and the comparisons named here.
+One entry per claim; what supports and what refutes it follows from the rules of
+:mod:`lenet_bench.claims.rules` and the comparisons named here, which are the same for every run.
+Some comparisons were moved to other learning rates after trial runs on digits: `docs/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Claim:
 
     @property
     def rule(self) -> str:
-        """The decision rule, fixed in advance."""
+        """The decision rule, the same for every run."""
         return self.test.rule
 
 

@@ -1,8 +1,8 @@
 """When a claim counts as supported or refuted: values per seed in, a finding out.
 
-The rules, for every claim that is decided by numbers with a spread. Its comparisons are fixed in
-advance, in the registry; a comparison has one value per seed (mostly a
-difference between two runs of that seed), a bound, mostly 0, and a side of it that is claimed.
+The rules, for every claim that is decided by numbers with a spread. Its comparisons stand in the
+registry, whatever the runs at hand; a comparison has one value per seed (mostly a difference
+between two runs of that seed), a bound, mostly 0, and a side of it that is claimed.
 
 - A comparison is *supported* if the 95 % bootstrap interval of the mean lies on the claimed side of
   the bound and p < 0.05 in a two-sided paired t test; *refuted* if it lies on the other side, again

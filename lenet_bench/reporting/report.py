@@ -76,7 +76,7 @@ def write_report(
     """Rebuild every table and figure from the run directories of one or several sweeps.
 
     Runs that occur in several sweeps count once. ``target_loss`` (nats) replaces the runs' own;
-    claims keep to that, because their rules are fixed in advance.
+    claims keep to those, because their rules are the same for every report.
 
     Raises:
         UserError: there are no runs, or the output directory cannot be written.
