@@ -82,33 +82,34 @@ class _ConvolveAndPool(torch.autograd.Function):
         b, _, h, w = inputs[0].shape
         kernel = weight.shape[-1]
         full = h - kernel + 1, w - kernel + 1
-        ctx.full, ctx.groups, ctx.parts = (len(weight), *full), groups, parts
+        ctx.full, ctx.groups = (len(weight), *full), groups
         pooled = [(b, part.channels, full[0] // 2, full[1] // 2) for part in parts]
         # Positions in a feature map mostly fit 16 bits, a quarter of what pooling returns.
         short = torch.int16 if full[0] * full[1] < 1 << 15 else torch.int32
         values = [_empty(shape, inputs[0], inputs[0].dtype) for shape in pooled]
-        places = [_empty(shape, inputs[0], short) for shape in pooled]
+        places = _empty((b, len(weight), *pooled[0][2:]), inputs[0], short)
         for rows in _few(inputs[0], ctx.full):
             z = F.conv2d(_side_by_side(inputs, rows), weight, bias, groups=groups)
             highest, at = torch.ops.aten.max_pool2d_with_indices(z, WINDOW)
             first = 0
-            for part, value, place in zip(parts, values, places, strict=True):
+            for part, value in zip(parts, values, strict=True):
                 channels = slice(first, first + part.channels)
                 first = channels.stop
-                found = highest[:, channels], at[:, channels]
+                chosen = highest[:, channels]
                 if part.activation is not None and part.channels:
-                    found = _better_extreme(part.activation, z[:, channels], *found)
-                value[rows] = found[0]
-                if learns:
-                    place[rows] = found[1]
-        ctx.save_for_backward(weight, *inputs, *places)
+                    chosen, at[:, channels] = _better_extreme(
+                        part.activation, z[:, channels], chosen, at[:, channels]
+                    )
+                value[rows] = chosen
+            if learns:
+                places[rows] = at
+        ctx.save_for_backward(weight, places, *inputs)
         return tuple(values)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *by_values: Tensor) -> tuple[Tensor | None, ...]:
-        weight, *rest = ctx.saved_tensors
-        inputs, places = rest[: -len(ctx.parts)], rest[-len(ctx.parts) :]
+        weight, places, *inputs = ctx.saved_tensors
         wanted = ctx.needs_input_grad[5]
         # bfloat16 has too few digits for a sum over many chunks.
         wide = torch.promote_types(weight.dtype, torch.float32)
@@ -124,7 +125,7 @@ class _ConvolveAndPool(torch.autograd.Function):
             # Of what was pooled only the shape is asked for, which is that of its gradient.
             unpool(
                 _side_by_side(by_values, rows), by_z, WINDOW, WINDOW, [0, 0], [1, 1], False,
-                _side_by_side(places, rows).long(), grad_input=by_z,
+                places[rows].long(), grad_input=by_z,
             )  # fmt: skip
             by_x, by_some_weight, _ = torch.ops.aten.convolution_backward(
                 by_z, x, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], ctx.groups,

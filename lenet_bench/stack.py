@@ -35,6 +35,8 @@ from lenet_bench.model import LeNet, activation_module
 
 BATCH_NORM_MOMENTUM = 0.1  # torch's default, as in the plain LeNet
 BATCH_NORM_EPS = 1e-5
+# Runs below which a convolution of their own takes longer than laying groups side by side.
+FEWEST = 4
 
 
 class Batch(NamedTuple):
@@ -162,6 +164,7 @@ class Stack:
         self.compute = compute
         self._activations = list(activations)
         self._groups = _groups(activations, models)
+        self._blocks = _blocks(self._groups)
         self._pools_first = (
             self.max_pool
             and self.batch_norm == "none"
@@ -313,10 +316,7 @@ class Stack:
             self._steps_seen.add_(1)
         if self._pools_first and mode.observer is None:
             maps = self._activate_each("conv1", self._first_pooled(batches), mode)
-            weight, bias = self._weight("conv2"), self._bias("conv2")
-            parts = self._parts("conv2", range(self.runs))
-            pooled = convolve_and_pool(maps, weight, bias, self.runs, parts)
-            maps = self._activate_each("conv2", pooled, mode)
+            maps = self._activate_each("conv2", self._second_pooled(maps), mode)
             return torch.cat([self._flattened(part) for part in maps])
         x = self._after_weights("conv1", self._first_convolution(batches), mode)
         z = F.conv2d(x, self._weight("conv2"), self._bias("conv2"), groups=self.runs)
@@ -383,6 +383,19 @@ class Stack:
             for group, part in zip(self._groups, pooled, strict=True):
                 maps |= self._by_run(part, [run for run in batch.runs if group.holds(run)])
         return [self._in_order(maps, range(g.start, g.stop)) for g in self._groups]
+
+    def _second_pooled(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The second convolution, pooled: for each group (B, n*C, H, W), from what it received."""
+        weight, bias = self._weight("conv2"), self._bias("conv2")
+        parts = self._parts("conv2", range(self.runs))
+        pooled: list[Tensor] = []
+        for some in self._blocks:
+            runs = slice(self._groups[some.start].start, self._groups[some.stop - 1].stop)
+            rows = slice(runs.start * self.units["conv2"], runs.stop * self.units["conv2"])
+            pooled += convolve_and_pool(
+                maps[some], weight[rows], bias[rows], runs.stop - runs.start, parts[some]
+            )
+        return pooled
 
     def _first_convolution(self, batches: Sequence[Batch]) -> Tensor:
         """The first convolution, each batch for the runs it serves."""
@@ -598,3 +611,13 @@ def _groups(activations: Sequence[RunActivation], models: Sequence[LeNet]) -> li
         runs = list(members)
         groups.append(Group(runs[0], runs[-1] + 1, activations[runs[0]]))
     return groups
+
+
+def _blocks(groups: Sequence[Group]) -> list[slice]:
+    """Neighbouring groups, as indices, that a grouped convolution takes together."""
+    blocks, first = [], 0
+    for last, group in enumerate(groups):
+        if group.stop - groups[first].start >= FEWEST or last == len(groups) - 1:
+            blocks.append(slice(first, last + 1))
+            first = last + 1
+    return blocks
