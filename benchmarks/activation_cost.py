@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from lenet_bench.errors import UserError
 from lenet_bench.reporting.figures import style
 from lenet_bench.reporting.palette import activation_style
 
+INTERRUPTED = 130
 PANELS = {
     ("element", "forward"): "element, forward",
     ("element", "forward_backward"): "element, both ways",
@@ -128,6 +130,14 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measure, write, print."""
     given = options()
+    try:
+        _run(given)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _run(given: argparse.Namespace) -> None:
     with output_folder(given.output) as output:
         facts = machine.facts()
         facts["threads"], facts["other_load"] = 1, other_load()

@@ -109,6 +109,8 @@ def measure(
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        # Ctrl-C reaches the caller only, who then ends this.
+        start_new_session=True,
     )
     return pd.read_csv(io.StringIO(done.stdout))
 

@@ -6,6 +6,7 @@ How long they take is for the benchmark to say; no test here depends on it.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,17 @@ def test_a_figure_shows_every_median_sorted_by_the_training_step() -> None:
 def test_what_cannot_be_measured_is_said(rounds: int, names: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         measure(rounds, names)
+
+
+def test_ctrl_c_ends_the_command_with_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.activation_cost", "--output", str(tmp_path / "o")]
+    root = Path(__file__).resolve().parents[1]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "round 1 of" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert told.splitlines()[-1] == "stopped"
+    assert not (tmp_path / "o").exists()
