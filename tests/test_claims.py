@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_bench.analysis.loading import _EXACT, load_sweep
 from lenet_bench.analysis.summary import SUMMARY
+from lenet_bench.claims import __main__ as command
 from lenet_bench.claims import page
 from lenet_bench.claims.__main__ import main
 from lenet_bench.claims.evaluation import (
@@ -37,6 +38,9 @@ from lenet_bench.claims.kinds import COST, Difference, Level, compare, costs
 from lenet_bench.claims.registry import CLAIMS, EXACT
 from lenet_bench.claims.registry import COST as MEASURED
 from lenet_bench.claims.rules import Claimed, Comparison, LackingError, decide
+from lenet_bench.claims.tables import read_claims
+from lenet_bench.errors import UserError
+from lenet_bench.reporting.__main__ import main as report
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "conf" / "experiment"
@@ -806,9 +810,7 @@ def test_mistakes_are_answered_before_anything_trains(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 1
+    assert ended(arguments) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -844,28 +846,113 @@ def test_the_command_trains_decides_and_goes_on(
     assert own["claim"].to_list() == ["sigmoid_slower", "tanh_close_to_relu"]
     pd.testing.assert_frame_equal(own.iloc[:1], frame)
 
-    with pytest.raises(SystemExit) as ended:
-        main([*arguments, "iterations=5"])
-    assert ended.value.code == 1
+    assert ended([*arguments, "iterations=5"]) == 1
     assert "its runs were trained with" in capsys.readouterr().err
 
 
 def test_a_preset_that_fails_leaves_its_claims_inconclusive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lenet_bench.claims import __main__ as command
-
     def fails(parts: Any) -> int:
         write_run(tmp_path / "sigmoid_tanh_relu", "a", descent(10, 0), status="failed")
         return 1
 
     monkeypatch.setattr(command, "_wait", fails)
-    with pytest.raises(SystemExit) as ended:
-        main(["--output", str(tmp_path), "--only", "sigmoid_slower", "relu_twice"])
-    assert ended.value.code == 1
+    assert ended(["--output", str(tmp_path), "--only", "sigmoid_slower", "relu_twice"]) == 1
     frame = pd.read_csv(tmp_path / "claims.csv", index_col="claim")
     assert frame.loc["sigmoid_slower", "verdict"] == "inconclusive"
     reason = "training sigmoid_tanh_relu failed: 1 of 1 runs failed: RuntimeError: out of memory"
     assert frame.loc["sigmoid_slower", "note"] == reason
     assert frame.loc["relu_twice", "verdict"] == "supported"
     assert "2 claims" in capsys.readouterr().out
+
+
+def ended(arguments: list[str]) -> int | str | None:
+    """The exit code of the command."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    return stopped.value.code
+
+
+def test_only_some_claims_leave_the_verdicts_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(["--output", str(tmp_path), "--only", "relu_twice", "max_pool_commutes"]) == 0
+    path = tmp_path / "claims.csv"
+    before = path.read_text(encoding="utf-8")
+    marked = before.replace("ReLU after ReLU changes nothing.", "Marked.")
+    path.write_text(f"{marked}gone,Old.,refuted,1,,,,5,depth,,digits\n", encoding="utf-8")
+    capsys.readouterr()
+    assert ended(["--output", str(tmp_path), "--only", "max_pool_commutes"]) == 0
+    rows = path.read_text(encoding="utf-8").splitlines()
+    assert rows == marked.splitlines(), "kept as it was; a claim that there is no more goes"
+    assert "relu_twice" in (tmp_path / "claims.html").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    assert "1 claim: 1 supported" in printed
+    assert "claims.csv (with 1 that were there)" in printed
+    assert ended(["--output", str(tmp_path), "--only", "relu_twice"]) == 0
+    assert path.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("content", ["", "claim,verdict\n", "a,b\nc,d,e,f\ng,h\n", "\xff\xfe\x00"])
+@pytest.mark.parametrize("name", ["claims.csv", "activation_cost_rounds.csv"])
+def test_tables_that_nobody_can_read_are_answered_before_anything_trains(
+    name: str,
+    content: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "_judged", lambda *_: pytest.fail("it went on"))
+    (tmp_path / name).write_text(content, encoding="latin-1")
+    assert ended(["--output", str(tmp_path), "--only", "hard_swish_cheaper", "sigmoid_slower"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"lenet-bench-claims: {tmp_path / name}: ")
+    assert "; delete it" in line
+
+
+def test_numbers_of_a_table_have_to_be_numbers(tmp_path: Path) -> None:
+    assert ended(["--output", str(tmp_path), "--only", "relu_twice"]) == 0
+    path = tmp_path / "claims.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(",0.0,", ",none of it,"), "utf-8")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_claims(path, "delete it")
+
+
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lenet_bench.activation_cost.measure", stopped)
+    assert ended(["--output", str(tmp_path), "--only", "hard_swish_cheaper"]) == 130
+    told = capsys.readouterr().err
+    assert f"stopped; the same command with --output={tmp_path} goes on" in told
+    assert not (tmp_path / "activation_cost_rounds.csv").exists()
+
+
+def test_measured_costs_are_written_whole_and_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = rounds(hard_swish=1.0, swish=2.0).rounds
+    monkeypatch.setattr("lenet_bench.activation_cost.measure", lambda **_: measured)
+    arguments = ["--output", str(tmp_path), "--only", "hard_swish_cheaper"]
+    assert ended(arguments) == 0
+    before = (tmp_path / "claims.csv").read_text(encoding="utf-8")
+    assert ",supported," in before
+    monkeypatch.setattr("lenet_bench.activation_cost.measure", lambda **_: pytest.fail("again"))
+    assert ended(arguments) == 0
+    assert (tmp_path / "claims.csv").read_text(encoding="utf-8") == before
+
+
+def test_a_report_does_not_replace_what_the_command_wrote(tmp_path: Path) -> None:
+    output = tmp_path / "claims"
+    assert ended(["--output", str(output), "--only", "relu_twice"]) == 0
+    before = (output / "claims.csv").read_text(encoding="utf-8")
+    other = sweep(tmp_path / "sweep", {"relu": 5}, seeds=1, preset="my_own")
+    for arguments in ([str(output)], [str(other), "--output", str(output)]):
+        with pytest.raises(SystemExit, match=r"holds what lenet-bench-claims wrote"):
+            report(arguments)
+    assert (output / "claims.csv").read_text(encoding="utf-8") == before
+    assert not (output / "summary.csv").exists()

@@ -2,7 +2,8 @@
 
 Command line in; a sweep per preset with its ``evidence.csv``, ``claims.csv`` and ``claims.html``
 out. Each preset is trained by the ordinary command, one after another; what is there already is not
-trained again, so that the same command with the same ``--output`` goes on, or only evaluates anew.
+trained again, so that the same command with the same ``--output`` goes on, or only evaluates anew;
+verdicts that are there of claims that ``--only`` leaves out stay.
 
 Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C.
 """
@@ -16,17 +17,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_bench.errors import UserError, reader_may_leave
+from lenet_bench.files import new_folder
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lenet_bench.claims.registry import Claim
 
 INTERRUPTED = 130
-OVERRIDES = "overrides.json"
 ROUNDS = "activation_cost_rounds.csv"
 COMPARED = ("relu", "sigmoid", "tanh", "swish", "hard_swish")
 OURS = ("experiment", "hydra.sweep.dir", "plan")
@@ -77,12 +80,44 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
     from lenet_bench.claims import page
     from lenet_bench.claims.evaluation import as_frame
     from lenet_bench.claims.registry import CLAIMS, COST, EXACT
+    from lenet_bench.claims.tables import write
 
     claims = _chosen(only, CLAIMS)
     presets = list(dict.fromkeys(claim.preset for claim in claims.values()))
     trained = [preset for preset in presets if preset not in (COST, EXACT)]
     _check(trained, overrides)
     directory = _prepared(output, overrides)
+    kept = _kept(directory / "claims.csv", claims)
+    rounds = _measured(directory / ROUNDS) if COST in presets else None
+
+    try:
+        rows, failed = _judged(claims, presets, overrides, directory, rounds)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command with --output={directory} goes on", file=sys.stderr)
+        raise
+    everything = as_frame([*rows, *kept])
+    contents = {
+        "claims.csv": everything.to_csv(index=False),
+        "claims.html": page.page(everything, overrides),
+    }
+    for name, content in contents.items():
+        write(directory / name, content)
+    print(page.as_text(as_frame(rows)))
+    for name in contents:
+        more = f" (with {len(kept)} that were there)" if kept else ""
+        print(f"wrote {directory / name}{more}")
+    return 1 if failed else 0
+
+
+def _judged(
+    claims: Mapping[str, Claim],
+    presets: Sequence[str],
+    overrides: Sequence[str],
+    directory: Path,
+    rounds: pd.DataFrame | None,
+) -> tuple[list[dict[str, object]], bool]:
+    """Train or measure preset by preset and decide its claims; and whether any of them failed."""
+    from lenet_bench.claims.registry import COST, EXACT
 
     rows: list[dict[str, object]] = []
     failed = False
@@ -94,21 +129,14 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
         if preset == EXACT:
             rows += _exact(mine)
         elif preset == COST:
-            found, trouble = _costs(mine, directory / ROUNDS)
+            found, trouble = _costs(mine, directory / ROUNDS, rounds)
             rows += found
             failed = failed or trouble
         else:
             found, trouble = _trained(preset, mine, overrides, directory)
             rows += found
             failed = failed or trouble
-    frame = as_frame(rows)
-    contents = {"claims.csv": frame.to_csv(index=False), "claims.html": page.page(frame, overrides)}
-    for name, content in contents.items():
-        _write(directory / name, content)
-    print(page.as_text(frame))
-    for name in contents:
-        print(f"wrote {directory / name}")
-    return 1 if failed else 0
+    return rows, failed
 
 
 def _chosen(only: Sequence[str], claims: Mapping[str, Claim]) -> dict[str, Claim]:
@@ -145,7 +173,9 @@ def _prepared(output: Path | None, overrides: Sequence[str]) -> Path:
     Raises:
         UserError: It cannot be made, or holds runs that were trained with other overrides.
     """
-    directory = output or _new_directory()
+    from lenet_bench.claims.tables import OVERRIDES
+
+    directory = output or new_folder("claims")
     # How it is trained does not change what is trained.
     telling = sorted(text for text in overrides if not text.lstrip("+").startswith("hydra"))
     try:
@@ -166,15 +196,6 @@ def _prepared(output: Path | None, overrides: Sequence[str]) -> Path:
     return directory
 
 
-def _new_directory() -> Path:
-    stem = f"claims-{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    candidate, number = Path("runs") / stem, 1
-    while candidate.exists():
-        number += 1
-        candidate = Path("runs") / f"{stem}-{number}"
-    return candidate
-
-
 def _exact(claims: Mapping[str, Claim]) -> list[dict[str, object]]:
     from lenet_bench.claims.evaluation import judge
     from lenet_bench.claims.evidence import Evidence
@@ -182,25 +203,54 @@ def _exact(claims: Mapping[str, Claim]) -> list[dict[str, object]]:
     return [judge(claim, Evidence()) for claim in claims.values()]
 
 
-def _costs(claims: Mapping[str, Claim], path: Path) -> tuple[list[dict[str, object]], bool]:
-    """Decide by the measurement that the directory holds, or measure first; and whether it failed.
+def _kept(path: Path, claims: Mapping[str, Claim]) -> list[dict[str, object]]:
+    """The rows that are there already of claims that are not judged now.
+
+    Raises:
+        UserError: There are such rows and nobody can read them.
+    """
+    from lenet_bench.claims.registry import CLAIMS
+    from lenet_bench.claims.tables import read_claims
+
+    if len(claims) == len(CLAIMS) or not path.exists():
+        return []
+    frame = read_claims(path, "delete it, or leave out --only: then all claims are decided anew")
+    return frame[~frame["claim"].isin(list(claims))].to_dict("records")  # type: ignore[return-value]
+
+
+def _measured(path: Path) -> pd.DataFrame | None:
+    """The costs of activations as the directory holds them, if it does.
+
+    Raises:
+        UserError: They cannot be read.
+    """
+    from lenet_bench.claims.tables import ROUND_TYPES, read_table
+
+    if not path.exists():
+        return None
+    return read_table(path, ROUND_TYPES, "delete it, and the costs are measured anew")
+
+
+def _costs(
+    claims: Mapping[str, Claim], path: Path, rounds: pd.DataFrame | None
+) -> tuple[list[dict[str, object]], bool]:
+    """Decide by these costs of activations, or measure them first; and whether that failed.
 
     The measurement is the only part that other work on the machine disturbs.
     """
-    import pandas as pd
-
     from lenet_bench.activation_cost import measure
     from lenet_bench.claims.evaluation import judge, undecided
     from lenet_bench.claims.evidence import Evidence
+    from lenet_bench.claims.tables import write
 
-    if not path.exists():
+    if rounds is None:
         try:
-            measured = measure(activations=COMPARED)
+            rounds = measure(activations=COMPARED)
         except subprocess.CalledProcessError as error:
             reason = f"measuring the cost of activations failed: {error}"
             return [undecided(claim, reason) for claim in claims.values()], True
-        measured.to_csv(path, index=False)
-    evidence = Evidence(rounds=pd.read_csv(path))
+        write(path, rounds.to_csv(index=False))
+    evidence = Evidence(rounds=rounds)
     return [judge(claim, evidence) for claim in claims.values()], False
 
 
@@ -211,22 +261,19 @@ def _trained(
     from lenet_bench.analysis.loading import load_sweep
     from lenet_bench.claims.evaluation import decided, parts_of, undecided
     from lenet_bench.claims.evidence import as_table
+    from lenet_bench.claims.tables import write
 
     folder = directory / preset
     # What it prints at its end is in the folder's report.
     command = [sys.executable, "-m", "lenet_bench", f"experiment={preset}"]
-    try:
-        code = _wait([*command, f"hydra.sweep.dir={_quoted(folder)}", *overrides])
-    except KeyboardInterrupt:
-        print(f"stopped; the same command with --output={directory} goes on", file=sys.stderr)
-        raise
+    code = _wait([*command, f"hydra.sweep.dir={_quoted(folder)}", *overrides])
     if code:
         reason = f"training {preset} failed: {_reason(folder, code)}"
         return [undecided(claim, reason) for claim in claims.values()], True
     parts = parts_of(load_sweep(folder), claims)
     if parts:
         table = as_table([part.evidence for part in parts])
-        _write(folder / "evidence.csv", table.to_csv(index=False))
+        write(folder / "evidence.csv", table.to_csv(index=False))
     return decided(parts, claims).to_dict("records"), False  # type: ignore[return-value]
 
 
@@ -265,13 +312,6 @@ def _reason(folder: Path, code: int) -> str:
     if not ended.all():
         return f"{(~ended).sum()} of {len(runs)} runs did not end; repeat the command to go on"
     return f"exit code {code}; its message stands above"
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def page(frame: pd.DataFrame, overrides: Sequence[str]) -> str:
 def _table(frame: pd.DataFrame) -> str:
     caption = (
         f"{counted(frame)}. Effects are means over seeds, in the unit of the claim's quantity; p "
-        "is adjusted by Holm's method over a claim's comparisons. The rules are in the code and the "
+        "is adjusted by Holm's method over a claim's comparisons. The rules are in the code, the "
         "same for every run."
     )
     return html.table(HEADERS, rows(frame, "statement"), WORDS, caption, sentences=(0,))

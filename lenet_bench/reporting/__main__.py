@@ -11,10 +11,10 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from lenet_bench.errors import UserError, reader_may_leave
+from lenet_bench.files import new_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        output = given.output or _default_output(given.sweeps)
+        output = given.output or (
+            given.sweeps[0] if len(given.sweeps) == 1 else new_folder("report")
+        )
         if (output / "status.json").is_file():
             raise UserError(
                 f"{output}: is a run directory, which a report would be mixed into; give "
@@ -75,17 +77,6 @@ def _positive(text: str) -> float:
     if not (value > 0 and math.isfinite(value)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of nats, e.g. 1.15")
     return value
-
-
-def _default_output(sweeps: list[Path]) -> Path:
-    if len(sweeps) == 1:
-        return sweeps[0]
-    stem = f"report-{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    candidate, number = Path("runs") / stem, 1
-    while candidate.exists():
-        number += 1
-        candidate = Path("runs") / f"{stem}-{number}"
-    return candidate
 
 
 if __name__ == "__main__":

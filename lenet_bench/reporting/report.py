@@ -8,7 +8,6 @@ In go the directories of one sweep or several; out come ``summary.csv``, ``compa
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,7 +31,9 @@ from lenet_bench.analysis.summary import (
 from lenet_bench.analysis.tuning import choices, obstacle
 from lenet_bench.claims import page
 from lenet_bench.claims.evaluation import claims_in
+from lenet_bench.claims.tables import is_claims_folder
 from lenet_bench.errors import UserError
+from lenet_bench.files import replace
 from lenet_bench.reporting import figures, html, rates
 from lenet_bench.reporting.tables import (
     HEADLINES,
@@ -79,10 +80,16 @@ def write_report(
     claims keep to those, because their rules are the same for every report.
 
     Raises:
-        UserError: there are no runs, or the output directory cannot be written.
+        UserError: there are no runs, or the output directory cannot be written, or holds the
+            claims of several presets.
     """
-    sweep, notes = distinct_runs(load_sweep(sweeps))
     output = Path(output)
+    if is_claims_folder(output):
+        raise UserError(
+            f"{output}: holds what lenet-bench-claims wrote, whose claims.csv a report would "
+            "replace; report on a preset's folder in it, or choose another with --output"
+        )
+    sweep, notes = distinct_runs(load_sweep(sweeps))
     summary = summarise(sweep, target_loss)
     groups = summarise_groups(summary)
     keys = tuple(group_keys(summary))
@@ -98,14 +105,14 @@ def write_report(
         summary["directory"] = [
             os.path.relpath(Path(run).resolve(), output.resolve()) for run in summary["directory"]
         ]
-        _replace(paths[0], summary.to_csv(index=False).encode())
+        replace(paths[0], summary.to_csv(index=False).encode())
         tables = {"comparisons": comparisons, "tuned": tuned, "claims": claims}
         for name, table in tables.items():
             path = output / f"{name}.csv"
             if table.empty:
                 path.unlink(missing_ok=True)
                 continue
-            _replace(path, table.to_csv(index=False).encode())
+            replace(path, table.to_csv(index=False).encode())
             paths.append(path)
         pictures = {}
         for name, figure in _figures(sweep, summary, notes).items():
@@ -115,7 +122,7 @@ def write_report(
                     path.unlink(missing_ok=True)
                     continue
                 content = figures.save(figure, path)
-                _replace(path, content)
+                replace(path, content)
                 paths.append(path)
                 if suffix == "png":
                     pictures[name] = content
@@ -124,7 +131,7 @@ def write_report(
             *(title, summary, groups, keys, comparisons, tuned, claims),
             *(troubles, tuple(notes), tuple(paths)),
         )
-        _replace(paths[-1], render(report, pictures).encode())
+        replace(paths[-1], render(report, pictures).encode())
     except OSError as error:
         raise UserError(
             f"{error.filename or output}: cannot be written: {error.strerror}; choose "
@@ -322,18 +329,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return NOTHING if np.isnan(value) else f"{value:.5g}"
     return str(value)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
