@@ -9,18 +9,29 @@ that suit each activation; both hold nothing that their CSVs do not.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.claims.rules import with_interval
+from lenet_bench.claims.tables import Types, read_claims, read_table
 from lenet_bench.errors import UserError
 
 TUNED = Path("learning_rate") / "tuned.csv"
+TUNED_TYPES: Types = MappingProxyType(
+    {"activation": "str", "tuned_lr": "float64", "on_edge": "str", "shared_lr": "float64"}
+    | {
+        f"test_accuracy_{setting}_{part}": "float64"
+        for setting in ("tuned", "shared")
+        for part in ("mean", "low", "high")
+    }
+)
 NOTHING = "\N{EN DASH}"
+ADVICE = "give folders that lenet-bench-claims wrote"
 
 
 def claims_table(folders: Mapping[str, Path]) -> str:
@@ -30,9 +41,9 @@ def claims_table(folders: Mapping[str, Path]) -> str:
         folders: What `lenet-bench-claims` wrote, by the name that heads the column.
 
     Raises:
-        UserError: A folder has no `claims.csv`.
+        UserError: A folder has no `claims.csv`, or it cannot be read.
     """
-    frames = {name: _read(folder / "claims.csv") for name, folder in folders.items()}
+    frames = {name: read_claims(folder / "claims.csv", ADVICE) for name, folder in folders.items()}
     rows = []
     for identifier, claim in CLAIMS.items():
         cells = [f"{claim.statement} (`{identifier}`)"]
@@ -49,29 +60,52 @@ def tuned_table(folders: Mapping[str, Path]) -> str:
     A best rate on an edge of the grid is marked by its name: the true one may lie beyond.
 
     Raises:
-        UserError: A folder has no `learning_rate/tuned.csv`.
+        UserError: A folder has no `learning_rate/tuned.csv`, or it cannot be read.
     """
-    frames = {
-        name: _read(folder / TUNED).set_index("activation") for name, folder in folders.items()
-    }
+    frames = {name: _tuned(folder / TUNED) for name, folder in folders.items()}
     headers = ["activation"]
     for name, frame in frames.items():
         shared = frame["shared_lr"].iloc[0]
         headers += [f"{name}: best lr", "accuracy there (%)", f"at shared lr {shared:g} (%)"]
-    first = next(iter(frames.values()))
     rows = []
-    for activation in first.index:
+    for activation in dict.fromkeys(name for frame in frames.values() for name in frame.index):
         cells = [str(activation)]
         for frame in frames.values():
-            row = frame.loc[activation]
-            edge = "" if row["on_edge"] == "none" else f" ({row['on_edge']})"
-            cells += [
-                f"{row['tuned_lr']:g}{edge}",
-                _accuracy(row, "tuned"),
-                _accuracy(row, "shared"),
-            ]
+            cells += _rates(frame.loc[activation]) if activation in frame.index else [NOTHING] * 3
         rows.append(cells)
     return _markdown(headers, rows)
+
+
+def headings(paths: Sequence[Path]) -> dict[str, Path]:
+    """Folders by what heads their columns: their names, or as given where names are equal.
+
+    Raises:
+        UserError: A folder is given twice.
+    """
+    names = [path.resolve().name.removeprefix("claims-") for path in paths]
+    found = {}
+    for path, name in zip(paths, names, strict=True):
+        heading = name if names.count(name) == 1 else str(path)
+        if heading in found:
+            raise UserError(f"{path}: given twice; give each folder once")
+        found[heading] = path
+    return found
+
+
+def _tuned(path: Path) -> pd.DataFrame:
+    """By activation."""
+    frame = read_table(path, TUNED_TYPES, ADVICE).set_index("activation")
+    if repeated := sorted(set(frame.index[frame.index.duplicated()])):
+        raise UserError(
+            f"{path}: holds several rows of {', '.join(repeated)}, where one is needed; "
+            "give folders of presets as they are"
+        )
+    return frame
+
+
+def _rates(row: pd.Series[Any]) -> list[str]:
+    edge = "" if row["on_edge"] == "none" else f" ({row['on_edge']})"
+    return [f"{row['tuned_lr']:g}{edge}", _accuracy(row, "tuned"), _accuracy(row, "shared")]
 
 
 def _verdict(row: pd.Series[Any]) -> str:
@@ -86,15 +120,6 @@ def _accuracy(row: pd.Series[Any], setting: str) -> str:
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}; give folders that lenet-bench-claims wrote"
-        ) from None
-
-
 def _markdown(headers: list[str], rows: list[list[str]]) -> str:
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -104,8 +129,9 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m lenet_bench.claims.results")
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
-    folders = {path.name.removeprefix("claims-"): path for path in parser.parse_args().folders}
+    given = parser.parse_args().folders
     try:
+        folders = headings(given)
         print(claims_table(folders), tuned_table(folders), sep="\n\n")
     except UserError as error:
         parser.exit(1, f"{error}\n")
