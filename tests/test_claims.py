@@ -27,16 +27,15 @@ from lenet_bench.claims.__main__ import main
 from lenet_bench.claims.evaluation import (
     COLUMNS,
     as_frame,
-    claims_of,
+    claims_in,
     decided,
     judge,
     parts_of,
     preset_of,
 )
 from lenet_bench.claims.evidence import QUANTITIES, SEEN, Evidence, as_table, collect, of_layers
-from lenet_bench.claims.kinds import COST, Difference, Level, compare, costs
-from lenet_bench.claims.registry import CLAIMS, EXACT
-from lenet_bench.claims.registry import COST as MEASURED
+from lenet_bench.claims.kinds import PLACES, Difference, Level, compare, costs
+from lenet_bench.claims.registry import CLAIMS, COST, EXACT
 from lenet_bench.claims.rules import Claimed, Comparison, LackingError, decide
 from lenet_bench.claims.tables import read_claims
 from lenet_bench.errors import UserError
@@ -44,7 +43,7 @@ from lenet_bench.reporting.__main__ import main as report
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "conf" / "experiment"
-TRAINED = {claim.preset for claim in CLAIMS.values()} - {EXACT, MEASURED}
+TRAINED = {claim.preset for claim in CLAIMS.values()} - {EXACT, COST}
 
 SPREAD = np.array([-1.2, -0.4, 0.1, 0.5, 1.0])  # mean 0: what is added is the mean
 
@@ -74,7 +73,7 @@ def test_every_claim_says_all_that_it_has_to_say() -> None:
         assert name.isidentifier()
         assert claim.statement.endswith(".")
         assert all((claim.source, claim.quantity, claim.rule))
-        assert claim.preset in (EXACT, MEASURED) or (PRESETS / f"{claim.preset}.yaml").is_file()
+        assert claim.preset in (EXACT, COST) or (PRESETS / f"{claim.preset}.yaml").is_file()
 
 
 @cache
@@ -421,7 +420,7 @@ def sweep(
 
 def found(folder: Path) -> dict[str, str]:
     """Verdicts by claim."""
-    frame = claims_of(folder)
+    frame = claims_in(load_sweep(folder))
     assert tuple(frame.columns) == COLUMNS
     return dict(zip(frame["claim"], frame["verdict"], strict=True))
 
@@ -435,16 +434,16 @@ def test_verdicts_follow_the_curves(tmp_path: Path) -> None:
     assert found(alike)["sigmoid_slower"] == "refuted"  # negligible: the curves are the same
     few = sweep(tmp_path / "d", {"sigmoid": 100, "tanh": 5, "relu": 5}, seeds=2)
     assert set(found(few).values()) == {"inconclusive"}
-    assert claims_of(few)["note"].str.contains("fewer than 3 seeds").all()
+    assert claims_in(load_sweep(few))["note"].str.contains("fewer than 3 seeds").all()
 
 
 def test_sweeps_of_no_preset_have_no_claims(tmp_path: Path) -> None:
     write_run(tmp_path, "a", descent(100, 0))
-    frame = claims_of(tmp_path)
+    frame = claims_in(load_sweep(tmp_path))
     assert frame.empty
     assert tuple(frame.columns) == COLUMNS
     other = sweep(tmp_path / "other", {"relu": 5}, preset="my_own")
-    assert claims_of(other).empty
+    assert claims_in(load_sweep(other)).empty
     assert preset_of(other / "relu-0") == "my_own"
 
 
@@ -452,7 +451,7 @@ def test_data_sets_are_judged_apart(tmp_path: Path) -> None:
     plateaus = {"sigmoid": 100.0, "tanh": 5.0, "relu": 5.0}
     first = sweep(tmp_path / "a", plateaus)
     second = sweep(tmp_path / "b", plateaus, classes=7, dataset="mnist")
-    frame = claims_of([first, second])
+    frame = claims_in(load_sweep([first, second]))
     assert frame["claim"].to_list() == ["sigmoid_slower"] * 2 + ["tanh_close_to_relu"] * 2
     assert frame["dataset"].to_list() == ["digits", "mnist"] * 2
     assert "ReLU. (mnist)</td>" in page.section(frame)
@@ -717,7 +716,7 @@ def rounds(**relative: float) -> Evidence:
         {"activation": name, "where": where, "pass": passes, "implementation": implementation,
          "round": number, "relative": value * (1 + 0.01 * generator.standard_normal())}
         for name, value in {"relu": 1.0, **relative}.items()
-        for where, implementation in COST
+        for where, implementation in PLACES
         for passes in ("forward", "forward_backward")
         for number in range(9)
     ]  # fmt: skip

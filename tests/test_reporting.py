@@ -43,13 +43,12 @@ from lenet_bench.reporting.labels import spread
 from lenet_bench.reporting.palette import PALETTE, activation_style
 from lenet_bench.reporting.report import distinct_runs, write_report
 from lenet_bench.reporting.tables import (
-    NOTHING,
     comparison_rows,
-    p_value,
     print_table,
     tuned_rows,
     verdict_lines,
 )
+from lenet_bench.reporting.words import NOTHING, p_value
 
 
 def three(directory: Path, seeds: int = 3, iterations: int = 200) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lenet_bench.analysis.loading import Sweep, load_sweep
+from lenet_bench.analysis.loading import Sweep
 from lenet_bench.claims.evidence import Evidence, collect
 from lenet_bench.claims.registry import CLAIMS, Claim
 from lenet_bench.claims.rules import Finding, LackingError
@@ -34,15 +34,6 @@ class Part:
     preset: str
     dataset: str
     evidence: Evidence
-
-
-def claims_of(directories: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """The claims that sweep directories can decide, a row each; empty if there are none.
-
-    Raises:
-        UserError: A directory holds no runs.
-    """
-    return claims_in(load_sweep(directories))
 
 
 def claims_in(sweep: Sweep, summary: pd.DataFrame | None = None) -> pd.DataFrame:

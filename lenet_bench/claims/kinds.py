@@ -17,7 +17,7 @@ from lenet_bench.analysis.summary import WINDOW
 from lenet_bench.claims.evidence import QUANTITIES, Evidence, compared
 from lenet_bench.claims.rules import Claimed, Comparison, Finding, LackingError, Verdict, decide
 
-COST = {("element", "torch"): "per element", ("lenet", "lenet_bench"): "in training LeNet"}
+PLACES = {("element", "torch"): "per element", ("lenet", "lenet_bench"): "in training LeNet"}
 """Where an activation's cost is looked at: torch's own alone, and a whole step as it is here."""
 
 ITERATIONS = "iterations_to_target"
@@ -147,7 +147,7 @@ def costs(*activations: str, reference: str, claimed: Claimed) -> Test:
                 ratio=True,
             )
             for name in activations
-            for place, where in COST.items()
+            for place, where in PLACES.items()
         ]
         return decide(comparisons, remarks=["pairs are rounds of measurement, not seeds"])
 

@@ -13,11 +13,11 @@ from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.claims.rules import __doc__ as RULES
 from lenet_bench.claims.rules import with_interval
 from lenet_bench.reporting import html
+from lenet_bench.reporting.words import NOTHING, p_value
 
 HEADERS = ("claim", "verdict", "preset", "effect [95 % interval]", "p", "seeds")
 WORDS = 3  # columns of text before those of numbers
 MOST_LINES = 5  # claims that the end of a sweep names one by one
-NOTHING = "\N{EN DASH}"
 
 
 def rows(frame: pd.DataFrame, name: str) -> list[list[str]]:
@@ -37,8 +37,8 @@ def lines(frame: pd.DataFrame) -> list[str]:
         return [f"{counted(frame)}; see claims.csv"]
     told = []
     for statement, (_, row) in zip(_named(frame, "statement"), frame.iterrows(), strict=True):
-        p = p_value(row["p_value"])
-        because = "" if math.isnan(row["p_value"]) else f" (p {p if '<' in p else f'= {p}'})"
+        p = row["p_value"]
+        because = "" if math.isnan(p) else f" (p {p_value(p, sign=True)})"
         told.append(f"claim {row['verdict']}{because}: {statement}")
     return told
 
@@ -56,14 +56,9 @@ def _numbers(row: pd.Series[Any]) -> list[str]:
     effect = with_interval(row["effect"], row["low"], row["high"])
     return [
         NOTHING if math.isnan(row["effect"]) else effect,
-        NOTHING if math.isnan(row["p_value"]) else p_value(row["p_value"]),
+        p_value(row["p_value"]),
         str(row["seeds"] or NOTHING),
     ]
-
-
-def p_value(p: float) -> str:
-    """Two significant digits; very small ones as a bound."""
-    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
 def as_text(frame: pd.DataFrame) -> str:

@@ -20,6 +20,7 @@ from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.claims.rules import with_interval
 from lenet_bench.claims.tables import Types, read_claims, read_table
 from lenet_bench.errors import UserError
+from lenet_bench.reporting.words import NOTHING
 
 TUNED = Path("learning_rate") / "tuned.csv"
 TUNED_TYPES: Types = MappingProxyType(
@@ -30,7 +31,6 @@ TUNED_TYPES: Types = MappingProxyType(
         for part in ("mean", "low", "high")
     }
 )
-NOTHING = "\N{EN DASH}"
 ADVICE = "give folders that lenet-bench-claims wrote"
 
 

@@ -33,12 +33,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from lenet_bench.analysis.comparisons import LEVEL
 from lenet_bench.analysis.statistics import MIN_SEEDS, Paired, equivalence, holm, one_sample
 
 Verdict = Literal["supported", "refuted", "inconclusive"]
 Claimed = Literal["above", "below", "close"]
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

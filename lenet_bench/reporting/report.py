@@ -37,11 +37,11 @@ from lenet_bench.files import replace
 from lenet_bench.reporting import figures, html, rates
 from lenet_bench.reporting.tables import (
     HEADLINES,
-    NOTHING,
     comparison_rows,
     tuned_rows,
     verdict_rows,
 )
+from lenet_bench.reporting.words import NOTHING
 
 FORMATS = ("png", "svg")
 MOST_VALUES = 60

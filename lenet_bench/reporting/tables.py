@@ -18,11 +18,11 @@ from rich.table import Table
 from lenet_bench.analysis.comparisons import QUANTITIES
 from lenet_bench.analysis.lines import activation_rank, describe_value, line_label, ordered
 from lenet_bench.claims import page
+from lenet_bench.reporting.words import NOTHING, p_value
 
 if TYPE_CHECKING:
     from lenet_bench.reporting.report import Report
 
-NOTHING = "\N{EN DASH}"
 PLAIN_WIDTH = 10_000
 HEADLINES = ("mean_train_loss", "test_accuracy")
 """The quantities whose verdicts the terminal prints, and the report shows first."""
@@ -149,15 +149,6 @@ def tuned_rows(tuned: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
                 )
         rows.append(cells)
     return headers, rows
-
-
-def p_value(p: float, sign: bool = False) -> str:
-    """Two digits, or ``< 0.0001``; with ``sign`` also ``= 0.012``."""
-    if pd.isna(p):
-        return NOTHING
-    if p < 1e-4:
-        return "< 0.0001"
-    return f"{'= ' if sign else ''}{p:.2g}"
 
 
 def number(value: float, digits: int) -> str:
