@@ -145,7 +145,7 @@ def test_every_claim_notices_when_its_preset_no_longer_holds_what_it_compares(
         selected.clear()
         with monkeypatch.context() as patched:
             patched.setattr(Evidence, "select", remembering)
-            claim.test.evaluate(evidence)
+            whole = claim.test.evaluate(evidence)
         for selection in dict.fromkeys(selected):
             configured = selection.partition(" setting=")[0]
             runs, summary = evidence.runs, evidence.summary
@@ -156,9 +156,12 @@ def test_every_claim_notices_when_its_preset_no_longer_holds_what_it_compares(
             assert gone.any(), f"{claim.identifier}: {selection}"
             less = Evidence(summary[~gone.to_numpy()], runs[~gone], evidence.layers)
             row = judge(claim, less)
-            assert (row["verdict"], row["note"]) == (
-                "inconclusive", f"there is no run of {selection}",
-            ), claim.identifier  # fmt: skip
+            gap = f"there is no run of {selection}"
+            if str(row["note"]).endswith(f" is lacking: {gap}"):  # what decides nothing
+                assert selection not in claim.rule, claim.identifier
+                assert row["effect"] == whole.effect, claim.identifier
+            else:
+                assert (row["verdict"], row["note"]) == ("inconclusive", gap), claim.identifier
 
 
 def test_rules_in_words_name_what_is_compared() -> None:
@@ -395,6 +398,24 @@ def test_what_is_lacking_leaves_a_claim_inconclusive() -> None:
     claim = CLAIMS["sigmoid_slower"]
     row = judge(claim, runs_of(relu={0: 0.5}))
     assert (row["verdict"], row["note"]) == ("inconclusive", "there is no run of sigmoid")
+
+
+def test_what_is_only_told_may_lack_and_decides_nothing() -> None:
+    needed = Difference("test_accuracy", "relu", "tanh", "above")
+    also = (
+        Difference("test_accuracy", "relu", "elu", "above"),
+        Difference("test_accuracy", "tanh", "relu", "above"),
+    )
+    evidence = runs_of(
+        relu={seed: 0.8 + 0.01 * seed for seed in range(5)},
+        tanh={seed: 0.5 + 0.012 * seed for seed in range(5)},
+    )
+    alone = compare(needed).evaluate(evidence)
+    told = compare(needed, also=also).evaluate(evidence)
+    assert told.verdict == alone.verdict == "supported"
+    assert (told.effect, told.p_value) == (alone.effect, alone.p_value)
+    assert told.note.endswith("relu - elu is lacking: there is no run of elu")
+    assert "tanh - relu is -0.2" in told.note
 
 
 # --- whole sweeps ---------------------------------------------------------------------------------

@@ -112,6 +112,8 @@ def compare(
 ) -> Test:
     """Comparisons of runs that a claim needs, all of them; ``also`` is only told in the note.
 
+    What ``also`` compares decides nothing, not by its absence either: the note then says so.
+
     ``tuned`` compares the reporting seeds of a learning-rate sweep, whose selections then have a
     ``setting=shared`` or ``setting=tuned``. What is compared at ``setting=tuned`` gives no verdict
     that an activation could overturn whose best rate is on an edge of the grid; the note names
@@ -123,10 +125,11 @@ def compare(
         edges = _edges(seen, needed)
         remarks = [_diverged(seen, needed), *_iterations(seen, needed), _on_edge(edges)]
         remarks += [remark(seen)] if remark else []
+        told, lacking = _told(also, seen)
         return decide(
             [replace(_comparison(each, seen), open=_open(each, edges)) for each in needed],
-            [_comparison(each, seen) for each in also],
-            [text for text in remarks if text],
+            told,
+            [text for text in (*remarks, *lacking) if text],
         )
 
     quantities = dict.fromkeys(QUANTITIES[each.quantity].words for each in needed)
@@ -193,6 +196,17 @@ def _comparison(contrast: Contrast, evidence: Evidence) -> Comparison:
         margin,
         QUANTITIES[contrast.quantity].ratio,
     )
+
+
+def _told(also: Sequence[Contrast], evidence: Evidence) -> tuple[list[Comparison], list[str]]:
+    """The comparisons that can be made, and what is to say of the others."""
+    found, lacking = [], []
+    for each in also:
+        try:
+            found.append(_comparison(each, evidence))
+        except LackingError as error:
+            lacking.append(f"{each.words} is lacking: {error}")
+    return found, lacking
 
 
 def _rule(needed: Sequence[Contrast]) -> str:

@@ -124,7 +124,7 @@ def decide(
     also: Sequence[Comparison] = (),
     remarks: Sequence[str] = (),
 ) -> Finding:
-    """Apply the rules above; ``also`` is told in the note and decides nothing."""
+    """Apply the rules above; ``also`` is told in the note and decides nothing, missing or not."""
     judged = _judge(comparisons)
     seeds = min(each.found.n for each in judged)
     verdict: Verdict = "inconclusive"
