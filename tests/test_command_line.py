@@ -256,7 +256,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("init.name=zeros", ("init.name=zeros: use init=zeros",)),
     ("~model.name", ("~model.name: use model=CHOICE",)),
     ("activation=relu,", ("activation=relu,: cannot be read as KEY=VALUE (a trailing comma)",)),
-    ("hydra/launcher=joblib", ("no such launcher; pip install hydra-joblib-launcher brings",)),
+    ("hydra/launcher=ray", ("no such launcher; pip install hydra-ray-launcher brings it",)),
     ("hydra/launcher=submitit_slurm", ("pip install hydra-submitit-launcher brings it",)),
     ("experiment=a,b", ("experiment=a,b: takes one preset at a time",)),
     ("experiment=null", ("experiment=null: there is no such experiment",)),
