@@ -1,4 +1,5 @@
-"""What the tests share: a quiet process, configurations as the command line gives them, data.
+"""What the tests share: a quiet process, configurations as the command line gives them, data, the
+command itself run in this process.
 
 The suite leaves nothing behind: caches go to a temporary folder, runs to `tmp_path`.
 """
@@ -6,6 +7,7 @@ The suite leaves nothing behind: caches go to a temporary folder, runs to `tmp_p
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,9 +21,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from lenet_bench import __main__ as entry
 from lenet_bench import command_line, datasets, sweep
 from lenet_bench.config import RunConfig, parse
 from lenet_bench.datasets import Dataset
+from lenet_bench.engines import local
 from lenet_bench.records import read_status
 from lenet_bench.training import Outcome, Run, train_stack
 
@@ -133,3 +137,44 @@ def train(
     runs = [Run(config, directory / str(number)) for number, config in enumerate(configs)]
     outcomes = train_stack(runs, dataset or load(configs[0]), **options)
     return [Trained(config, outcome) for config, outcome in zip(configs, outcomes, strict=True)]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    folder: Path
+
+    @property
+    def sweeps(self) -> list[Path]:
+        """The sweep directories that lie in the folder."""
+        return sorted(path for path in (self.folder / "runs").glob("*") if path.is_dir())
+
+    @property
+    def runs(self) -> dict[str, Path]:
+        """The run directories of the only sweep, by name."""
+        (only,) = self.sweeps
+        return {path.parent.name: path.parent for path in sorted(only.glob("*/status.json"))}
+
+
+Lenet = Callable[..., Done]
+
+
+@pytest.fixture
+def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: None) -> Lenet:
+    """`lenet("lr=0.1", "seed=0,1")`: the command, run in this process, from tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    # A process that has loaded all the libraries has other threads; its memory is left alone.
+    monkeypatch.setattr(local, "_keep_memory", lambda: None)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sweep, "_state", sweep._State())
+        monkeypatch.setattr(sys, "argv", ["lenet-bench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        return Done(int(ended.value.code or 0), tmp_path)
+
+    return run

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import Lenet
 from hydra.test_utils.launcher_common_tests import (
     BatchedSweeperTestSuite,
     IntegrationTestSuite,
@@ -18,9 +16,7 @@ from hydra.test_utils.launcher_common_tests import (
 )
 from PIL import Image
 
-from lenet_bench import __main__ as entry
 from lenet_bench import sweep
-from lenet_bench.engines import local
 from lenet_bench.records import read_status
 
 TINY = (
@@ -62,47 +58,6 @@ class TestHydrasIntegrationSuite(IntegrationTestSuite):
 
 
 # --- the program, in this process -----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that ended."""
-
-    code: int
-    folder: Path
-
-    @property
-    def sweeps(self) -> list[Path]:
-        """The sweep directories that lie in the folder."""
-        return sorted(path for path in (self.folder / "runs").glob("*") if path.is_dir())
-
-    @property
-    def runs(self) -> dict[str, Path]:
-        """The run directories of the only sweep, by name."""
-        (only,) = self.sweeps
-        return {path.parent.name: path.parent for path in sorted(only.glob("*/status.json"))}
-
-
-Lenet = Callable[..., Done]
-
-
-@pytest.fixture
-def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: None) -> Lenet:
-    """`lenet("lr=0.1", "seed=0,1")`: the command, run in this process, from tmp_path."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    # A process that has loaded all the libraries has other threads; its memory is left alone.
-    monkeypatch.setattr(local, "_keep_memory", lambda: None)
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sweep, "_state", sweep._State())
-        monkeypatch.setattr(sys, "argv", ["lenet-bench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            entry.main()
-        return Done(int(ended.value.code or 0), tmp_path)
-
-    return run
 
 
 @pytest.fixture

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from conftest import Lenet
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_bench import __main__ as entry
-from lenet_bench import sweep
 from lenet_bench.analysis.loading import load_sweep
 from lenet_bench.claims.evaluation import preset_of
 from lenet_bench.claims.registry import CLAIMS
-from lenet_bench.engines import local
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -61,30 +58,19 @@ def thinned(values: dict[str, list[str]]) -> dict[str, list[str]]:
 
 @each_preset
 def test_a_preset_trains_from_its_command_to_its_report(
-    preset: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    hydra_restore_singletons: None,
+    preset: Path, lenet: Lenet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process; figures take longer than these runs, and are tested elsewhere."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.setattr(local, "_keep_memory", lambda: None)
-    monkeypatch.setattr(sweep, "_state", sweep._State())
     monkeypatch.setattr("lenet_bench.reporting.report._figures", lambda *_: {})
     everything = swept(preset)
     chosen = thinned(everything)
     fewer = [
         f"{key}={','.join(values)}" for key, values in chosen.items() if values != everything[key]
     ]
-    arguments = [f"experiment={preset.stem}", *TINY, *fewer]
-    monkeypatch.setattr(sys, "argv", ["lenet-bench", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        entry.main()
-    assert not ended.value.code
+    done = lenet(f"experiment={preset.stem}", *TINY, *fewer)
+    assert not done.code
 
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = done.sweeps
     runs = load_sweep(folder).runs
     assert len(runs) == jobs(chosen)
     assert set(runs["status"]) <= {"finished", "diverged"}
