@@ -19,7 +19,7 @@ import yaml
 from fabricate import PROBED, descent, write_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_bench.analysis.loading import _EXACT, load_sweep
+from lenet_bench.analysis.loading import READ_EXACTLY, load_sweep
 from lenet_bench.analysis.summary import SUMMARY
 from lenet_bench.claims import __main__ as command
 from lenet_bench.claims import page
@@ -491,7 +491,7 @@ def test_numbers_of_claims_follow_from_the_evidence_as_it_is_written(tmp_path: P
         "dormant_fraction", "iterations_to_target", "gradient_ratio", "zero_fraction", *SEEN,
     ]  # fmt: skip
     (tmp_path / "evidence.csv").write_text(table.to_csv(index=False), encoding="utf-8")
-    read = pd.read_csv(tmp_path / "evidence.csv", **_EXACT)
+    read = pd.read_csv(tmp_path / "evidence.csv", **READ_EXACTLY)
     pd.testing.assert_frame_equal(read, table, check_exact=True, check_dtype=False)
     loss = read.pivot(index="seed", columns="activation", values="mean_train_loss")
     found = decided(parts).set_index("claim")["effect"]

@@ -344,7 +344,7 @@ def _read_csv(path: Path, columns: Mapping[str, str], expected: bool) -> pd.Data
             log.warning("%s: is empty", path)
         return empty
     try:
-        frame: pd.DataFrame = pd.read_csv(io.BytesIO(whole), dtype=dict(columns), **_EXACT)
+        frame: pd.DataFrame = pd.read_csv(io.BytesIO(whole), dtype=dict(columns), **READ_EXACTLY)
     except (ValueError, UnicodeDecodeError):
         frame = _read_damaged(path, whole, columns)
     missing = [name for name in columns if name not in frame]
@@ -395,7 +395,7 @@ def _spread(values: pd.Series[Any], positions: np.ndarray[Any, np.dtype[np.int_]
 
 
 # Floats must read back as they were written; from pandas 3.1 on that is the only way there is.
-_EXACT: dict[str, Any] = (
+READ_EXACTLY: dict[str, Any] = (
     {}
     if tuple(int(part) for part in pd.__version__.split(".")[:2]) >= (3, 1)
     else {"float_precision": "round_trip"}

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from lenet_bench.analysis.loading import _EXACT
+from lenet_bench.analysis.loading import READ_EXACTLY
 from lenet_bench.claims.evaluation import COLUMNS
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.errors import UserError
@@ -38,7 +38,7 @@ def read_table(path: Path, types: Types, advice: str) -> pd.DataFrame:
             ``advice``.
     """
     try:
-        frame: pd.DataFrame = pd.read_csv(path, dtype=dict(types), **_EXACT)
+        frame: pd.DataFrame = pd.read_csv(path, dtype=dict(types), **READ_EXACTLY)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; {advice}") from None
     except ValueError as error:  # pandas' own errors and wrong encodings are such
