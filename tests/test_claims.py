@@ -617,12 +617,13 @@ def tuned(best: dict[str, float], iterations: dict[str, float]) -> Evidence:
     return Evidence(runs[columns], runs, evidence.layers)
 
 
-def test_rates_are_compared_as_chosen_and_edges_are_minded() -> None:
+def test_best_rates_are_compared_seed_by_seed_and_edges_are_minded() -> None:
     test = CLAIMS["sigmoid_needs_hot_rate"].test
     cases = (
         ({"sigmoid": 0.1, "relu": 0.01}, "supported"),
-        ({"sigmoid": 0.03, "relu": 0.01}, "supported"),  # exactly three times
+        ({"sigmoid": 0.03, "relu": 0.01}, "supported"),
         ({"sigmoid": 0.03, "relu": 0.03}, "refuted"),
+        ({"sigmoid": 0.01, "relu": 0.03}, "refuted"),
         ({"sigmoid": 0.1, "relu": 0.03}, "supported"),  # beyond the grid it would be more
         ({"sigmoid": 0.1, "relu": 0.1}, "inconclusive"),
     )
@@ -630,9 +631,20 @@ def test_rates_are_compared_as_chosen_and_edges_are_minded() -> None:
         finding = test.evaluate(tuned(best, {}))
         assert finding.verdict == expected, best
         assert finding.effect == pytest.approx(best["sigmoid"] / best["relu"])
-    assert "0 steps apart on the grid 0.003, 0.01, 0.03, 0.1" in finding.note
-    assert "1 step apart" in test.evaluate(tuned({"sigmoid": 0.03, "relu": 0.01}, {})).note
-    assert "the grid's steps limit it" in test.rule
+    assert "sigmoid 7 at 0.1, relu 7 at 0.1" in finding.note
+    assert "not refuted: the ratio may be another beyond the grid" in finding.note
+
+
+def test_seeds_that_disagree_on_the_best_rate_decide_nothing() -> None:
+    test = CLAIMS["sigmoid_needs_hot_rate"].test
+    evidence = tuned({"sigmoid": 0.03, "relu": 0.01}, {})
+    runs = evidence.runs
+    odd = (runs["activation"] == "relu") & (runs["seed"] % 2 == 1)
+    runs.loc[odd & (runs["lr"] == 0.03), "final_validation_loss"] = -1.0
+    finding = test.evaluate(evidence)
+    assert finding.verdict == "inconclusive"
+    assert "relu 4 at 0.01 and 3 at 0.03" in finding.note
+    assert finding.effect == pytest.approx(3 ** (4 / 7))
 
 
 def test_six_times_the_iterations_is_judged_at_both_rates() -> None:

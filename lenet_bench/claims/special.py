@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from lenet_bench.analysis.statistics import MIN_SEEDS, one_sample
-from lenet_bench.analysis.tuning import choices
 from lenet_bench.claims.evidence import Evidence, deaths, untuned
 from lenet_bench.claims.kinds import Difference, Test, compare
 from lenet_bench.claims.rules import Comparison, Finding, LackingError, Verdict, decide, too_few
 
-TIMES_HOTTER = 3.0
+SEVERAL = 2.0
 NEGLIGIBLE_CORRELATION = 0.1
 
 
@@ -150,42 +149,42 @@ def step_has_no_gradient() -> Test:
 
 
 def sigmoid_needs_hot_rate() -> Test:
-    """The learning rate that is best for sigmoid over the one that is best for ReLU."""
+    """Each seed's best learning rate for sigmoid over its best one for ReLU."""
 
     def evaluate(evidence: Evidence) -> Finding:
-        table = choices(evidence.summary)
-        if table.empty:
+        if evidence.runs["lr"].nunique() < 2:
             raise LackingError(untuned(evidence.summary))
-        chosen = {name: table[table["activation"] == name] for name in ("sigmoid", "relu")}
-        for name, rows in chosen.items():
-            if len(rows) != 1:
-                raise LackingError(
-                    f"{len(rows)} tuned learning rates of {name}, where one is needed"
-                )
-        sigmoid, relu = (rows.iloc[0] for rows in chosen.values())
-        ratio = float(sigmoid["tuned_lr"]) / float(relu["tuned_lr"])
-        seeds = len(str(sigmoid["choosing_seeds"]).split(","))
-        # An edge says that the best rate may lie beyond it.
-        larger = sigmoid["on_edge"] == "highest" or relu["on_edge"] == "lowest"
-        smaller = sigmoid["on_edge"] == "lowest" or relu["on_edge"] == "highest"
-        enough = ratio > TIMES_HOTTER * (1 - 1e-9)
-        verdict: Verdict = "supported" if enough else "refuted"
-        note = (
-            f"best rates: sigmoid {sigmoid['tuned_lr']:g} (edge of the grid: "
-            f"{sigmoid['on_edge']}), relu {relu['tuned_lr']:g} ({relu['on_edge']}), "
-            f"{_steps(evidence, sigmoid['tuned_lr'], relu['tuned_lr'])}"
+        losses = {name: _validation_losses(evidence, name) for name in ("sigmoid", "relu")}
+        best = {name: table.idxmin(axis=1) for name, table in losses.items()}
+        ratios = np.log(best["sigmoid"].astype("float64")) - np.log(best["relu"].astype("float64"))
+        # At an edge, the rate that is truly best may lie beyond it.
+        at = {
+            (name, edge): bool((best[name] == getattr(table.columns, edge)()).any())
+            for name, table in losses.items()
+            for edge in ("min", "max")
+        }
+        beyond = "the ratio may be another beyond the grid"
+        unsure: dict[Verdict, str] = {}
+        if at["sigmoid", "max"] or at["relu", "min"]:
+            unsure["refuted"] = beyond
+        if at["sigmoid", "min"] or at["relu", "max"]:
+            unsure["supported"] = beyond
+        several = Comparison(
+            "sigmoid / relu",
+            "best learning rate, ratio",
+            ratios,
+            "above",
+            math.log(SEVERAL),
+            ratio=True,
+            open=unsure,
         )
-        if (enough and smaller) or (not enough and larger):
-            verdict, note = "inconclusive", f"the ratio may be another beyond the grid; {note}"
-        if seeds < MIN_SEEDS:
-            verdict, note = "inconclusive", f"{too_few(seeds)}; {note}"
-        return Finding(verdict, ratio, seeds=seeds, note=note)
+        counts = ", ".join(f"{name} {_counted(rates)}" for name, rates in best.items())
+        return decide([several], remarks=[f"seeds by their best rate: {counts}"])
 
     return Test(
-        "learning rate with the lowest validation loss, sigmoid / relu",
-        f"supported if the ratio is at least {TIMES_HOTTER:g}, else refuted; inconclusive if a "
-        "best rate on the edge of the grid could change that; the grid's steps limit it: with one "
-        "of about three, the best rates being neighbours is enough",
+        "learning rate with the lowest final validation loss of a seed, sigmoid / relu",
+        f"geometric mean over seeds above {SEVERAL:g}; no verdict that a best rate on the edge of "
+        "the grid could overturn",
         evaluate,
     )
 
@@ -221,14 +220,20 @@ def _rates(evidence: Evidence, selection: str) -> list[float]:
     return [float(lr) for lr in sorted(evidence.select(selection)["lr"].unique())]
 
 
-def _steps(evidence: Evidence, a: float, b: float) -> str:
-    """``1 step apart on the grid 0.003, 0.01, 0.03``."""
-    tried = evidence.summary.loc[evidence.summary["activation"].isin(["sigmoid", "relu"]), "lr"]
-    grid = sorted(tried.dropna().unique().tolist())
-    steps = abs(grid.index(a) - grid.index(b))
-    return (
-        f"{steps} step{'s' * (steps != 1)} apart on the grid {', '.join(f'{lr:g}' for lr in grid)}"
-    )
+def _validation_losses(evidence: Evidence, name: str) -> pd.DataFrame:
+    """Final validation loss of an activation, a row per seed, a column per learning rate."""
+    runs = evidence.runs[evidence.runs["activation"] == name]
+    if runs.empty:
+        raise LackingError(f"there is no run of {name}")
+    if runs[["seed", "lr"]].duplicated().any():
+        raise LackingError(f"several runs of {name} have the same seed and learning rate")
+    return runs.pivot(index="seed", columns="lr", values="final_validation_loss").dropna()
+
+
+def _counted(rates: pd.Series[float]) -> str:
+    """``5 at 0.03 and 2 at 0.1``."""
+    counts = rates.value_counts().sort_index()
+    return " and ".join(f"{count} at {lr:g}" for lr, count in counts.items())
 
 
 def _probed(runs: pd.DataFrame) -> pd.DataFrame:
