@@ -12,7 +12,10 @@ from lenet_bench.claims.results import claims_table, tuned_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "RESULTS.md"
-FOLDERS = {"digits": ROOT / "runs" / "reference" / "claims-digits"}
+FOLDERS = {
+    "digits": ROOT / "runs" / "reference" / "claims-digits",
+    "CIFAR-10 (JPEG copy)": ROOT / "runs" / "reference" / "claims-cifar10-jpeg",
+}
 NUMBER = re.compile(r"\d+\.\d+")
 
 
