@@ -87,7 +87,7 @@ class _ConvolveAndPool(torch.autograd.Function):
         # Positions in a feature map mostly fit 16 bits, a quarter of what pooling returns.
         short = torch.int16 if full[0] * full[1] < 1 << 15 else torch.int32
         values = [_empty(shape, inputs[0], inputs[0].dtype) for shape in pooled]
-        places = _empty((b, len(weight), *pooled[0][2:]), inputs[0], short)
+        places = _empty((b if learns else 0, len(weight), *pooled[0][2:]), inputs[0], short)
         for rows in _few(inputs[0], ctx.full):
             z = F.conv2d(_side_by_side(inputs, rows), weight, bias, groups=groups)
             highest, at = torch.ops.aten.max_pool2d_with_indices(z, WINDOW)

@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple, Protocol
 
 import torch
@@ -164,7 +164,9 @@ class Stack:
         self.compute = compute
         self._activations = list(activations)
         self._groups = _groups(activations, models)
-        self._blocks = _blocks(self._groups)
+        # A GPU has the memory for the copies, and rather launches few kernels.
+        one = [slice(0, len(self._groups))]
+        self._blocks = _blocks(self._groups) if device.type == "cpu" else one
         self._pools_first = (
             self.max_pool
             and self.batch_norm == "none"
@@ -615,9 +617,9 @@ def _groups(activations: Sequence[RunActivation], models: Sequence[LeNet]) -> li
 
 def _blocks(groups: Sequence[Group]) -> list[slice]:
     """Neighbouring groups, as indices, that a grouped convolution takes together."""
-    blocks, first = [], 0
-    for last, group in enumerate(groups):
-        if group.stop - groups[first].start >= FEWEST or last == len(groups) - 1:
-            blocks.append(slice(first, last + 1))
-            first = last + 1
-    return blocks
+    firsts = [0]
+    for index, group in enumerate(groups):
+        start = groups[firsts[-1]].start
+        if group.start - start >= FEWEST and groups[-1].stop - group.start >= FEWEST:
+            firsts.append(index)
+    return [slice(*ends) for ends in pairwise([*firsts, len(groups)])]

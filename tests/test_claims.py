@@ -596,6 +596,22 @@ def test_sparsity_is_correlated_with_the_gap_seed_by_seed() -> None:
     assert test.evaluate(evidence).verdict == "inconclusive"
 
 
+def test_what_was_dead_from_the_start_says_nothing_about_overfitting() -> None:
+    """Sparse as can be, without a gap: it would decide the claim alone."""
+    test = CLAIMS["sparser_overfit_less"].test
+    evidence = with_values("sparsity", gap=partial(_scaled, 1.0))
+    runs = evidence.runs
+    dead = runs["activation"] == runs["activation"].iloc[0]
+    runs.loc[dead, "zero_fraction"], runs.loc[dead, "gap"] = 1.0, 0.0
+    runs.loc[dead, "mean_train_loss"] = evidence.chance_loss
+    finding = test.evaluate(evidence)
+    assert finding.verdict == "refuted"
+    assert f"{dead.sum()} more learned nothing and are left out" in finding.note
+    runs["mean_train_loss"] = evidence.chance_loss
+    with pytest.raises(LackingError, match="no run that learned"):
+        test.evaluate(evidence)
+
+
 def test_any_gradient_at_all_refutes_that_the_step_has_none() -> None:
     test = CLAIMS["step_untrainable"].test
     evidence = made_up("all_activations")
@@ -645,6 +661,20 @@ def test_seeds_that_disagree_on_the_best_rate_decide_nothing() -> None:
     assert finding.verdict == "inconclusive"
     assert "relu 4 at 0.01 and 3 at 0.03" in finding.note
     assert finding.effect == pytest.approx(3 ** (4 / 7))
+
+
+def test_a_rate_at_which_a_run_diverged_is_not_its_best() -> None:
+    """Its loss counts as that of chance, which may be less than what a plateau has."""
+    test = CLAIMS["sigmoid_needs_hot_rate"].test
+    evidence = tuned({"sigmoid": 0.1, "relu": 0.01}, {})
+    runs = evidence.runs
+    calm = (runs["activation"] == "sigmoid") & (runs["lr"] == 0.003)
+    runs.loc[calm, "final_validation_loss"] = -1.0
+    runs.loc[calm, "status"] = "diverged"
+    assert "sigmoid 7 at 0.1" in test.evaluate(evidence).note
+    runs.loc[runs["activation"] == "relu", "status"] = "diverged"
+    with pytest.raises(LackingError, match="validation loss of relu"):
+        test.evaluate(evidence)
 
 
 def test_six_times_the_iterations_is_judged_at_both_rates() -> None:

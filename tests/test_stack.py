@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -15,7 +16,7 @@ from lenet_bench import build
 from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.config import RunConfig
 from lenet_bench.model import LeNet
-from lenet_bench.stack import Batch, Group, Stack, cross_entropy
+from lenet_bench.stack import Batch, Group, RunActivation, Stack, _blocks, cross_entropy
 
 CPU = torch.device("cpu")
 SHAPE = build.ImageShape(channels=3, size=20, classes=4)
@@ -298,3 +299,26 @@ def test_noise_is_uniform_new_each_time_and_of_the_run_alone(configure: Configur
     assert ((slopes - 0.2) / 0.4 - ranks).abs().max() < 1.95 / len(slopes) ** 0.5
     still = stack.forward(shared(x, 3), training=False)
     torch.testing.assert_close(still, torch.full_like(still, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "runs"),
+    [
+        ([1], [1]),
+        ([4, 4, 4], [4, 4, 4]),
+        ([1] * 5, [5]),
+        ([1] * 9, [4, 5]),
+        ([3, 9, 2], [14]),
+        ([16, 1], [17]),
+        ([2, 2, 6, 1, 3], [4, 6, 4]),
+    ],
+)
+def test_few_runs_are_never_convolved_alone(sizes: list[int], runs: list[int]) -> None:
+    """Unless the stack has no more."""
+    starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+    groups = [
+        Group(start, stop, RunActivation("relu")) for start, stop in itertools.pairwise(starts)
+    ]
+    blocks = [groups[some] for some in _blocks(groups)]
+    assert [group for block in blocks for group in block] == groups
+    assert [block[-1].stop - block[0].start for block in blocks] == runs

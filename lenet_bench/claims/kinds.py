@@ -123,9 +123,11 @@ def compare(
     def evaluate(evidence: Evidence) -> Finding:
         seen = evidence.tuned() if tuned else evidence
         edges = _edges(seen, needed)
-        remarks = [_diverged(seen, needed), *_iterations(seen, needed), _on_edge(edges)]
-        remarks += [remark(seen)] if remark else []
         told, lacking = _told(also, seen)
+        there = [each for each in also if each.words in {one.words for one in told}]
+        limits = _iterations(seen, [*needed, *there])
+        remarks = [_diverged(seen, needed), *limits, _on_edge(edges)]
+        remarks += [remark(seen)] if remark else []
         return decide(
             [replace(_comparison(each, seen), open=_open(each, edges)) for each in needed],
             told,

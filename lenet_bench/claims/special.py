@@ -14,6 +14,7 @@ from lenet_bench.claims.kinds import Difference, Test, compare
 from lenet_bench.claims.rules import Comparison, Finding, LackingError, Verdict, decide, too_few
 
 SEVERAL = 2.0
+LEARNED = 0.95
 NEGLIGIBLE_CORRELATION = 0.1
 
 
@@ -99,9 +100,13 @@ def sparser_overfits_less() -> Test:
     """Spearman's correlation of sparsity and generalisation gap over the runs of a seed."""
 
     def evaluate(evidence: Evidence) -> Finding:
-        runs = evidence.runs.dropna(subset=["zero_fraction", "gap"])
+        known = evidence.runs.dropna(subset=["zero_fraction", "gap"])
+        # A network that is dead from the start is as sparse as can be, and has nothing to overfit.
+        runs = known[known["mean_train_loss"] < LEARNED * evidence.chance_loss]
         if runs.empty:
-            raise LackingError("no run has both a zero fraction and a generalisation gap")
+            raise LackingError(
+                "no run that learned has both a zero fraction and a generalisation gap"
+            )
         rows = {
             seed: _spearman(group["zero_fraction"], group["gap"])
             for seed, group in runs.groupby("seed")
@@ -113,10 +118,14 @@ def sparser_overfits_less() -> Test:
         )
         sparsity = runs["zero_fraction"]
         spread = f"zero fractions from {sparsity.min():.2f} to {sparsity.max():.2f}"
-        return decide([correlation], remarks=[f"{len(runs)} runs, {spread}"])
+        remarks = [f"{len(runs)} runs, {spread}"]
+        if idle := len(known) - len(runs):
+            remarks.append(f"{idle} more learned nothing and are left out")
+        return decide([correlation], remarks=remarks)
 
     return Test(
-        "Spearman's correlation of zero fraction and generalisation gap over a seed's runs",
+        "Spearman's correlation of zero fraction and generalisation gap over a seed's runs that "
+        f"learned (mean training loss below {100 * LEARNED:g} % of that of chance)",
         f"mean over seeds below 0; negligible: within {NEGLIGIBLE_CORRELATION:g}",
         evaluate,
     )
@@ -221,13 +230,19 @@ def _rates(evidence: Evidence, selection: str) -> list[float]:
 
 
 def _validation_losses(evidence: Evidence, name: str) -> pd.DataFrame:
-    """Final validation loss of an activation, a row per seed, a column per learning rate."""
+    """Final validation loss of an activation, a row per seed, a column per learning rate.
+
+    A rate at which a run diverged is none's best; a seed that lacks a run is left out.
+    """
     runs = evidence.runs[evidence.runs["activation"] == name]
-    if runs.empty:
-        raise LackingError(f"there is no run of {name}")
     if runs[["seed", "lr"]].duplicated().any():
         raise LackingError(f"several runs of {name} have the same seed and learning rate")
-    return runs.pivot(index="seed", columns="lr", values="final_validation_loss").dropna()
+    losses = runs["final_validation_loss"].where(runs["status"] != "diverged", math.inf)
+    table = runs.assign(loss=losses).pivot(index="seed", columns="lr", values="loss").dropna()
+    table = table[np.isfinite(table).any(axis=1)]
+    if table.empty:
+        raise LackingError(f"no seed has a validation loss of {name} at every learning rate")
+    return table
 
 
 def _counted(rates: pd.Series[float]) -> str:
