@@ -164,8 +164,8 @@ def sigmoid_needs_hot_rate() -> Test:
         if evidence.runs["lr"].nunique() < 2:
             raise LackingError(untuned(evidence.summary))
         losses = {name: _validation_losses(evidence, name) for name in ("sigmoid", "relu")}
-        best = {name: table.idxmin(axis=1) for name, table in losses.items()}
-        ratios = np.log(best["sigmoid"].astype("float64")) - np.log(best["relu"].astype("float64"))
+        best = {name: table.idxmin(axis=1).astype("float64") for name, table in losses.items()}
+        ratios = (best["sigmoid"] / best["relu"]).map(math.log)
         # At an edge, the rate that is truly best may lie beyond it.
         at = {
             (name, edge): bool((best[name] == getattr(table.columns, edge)()).any())
@@ -238,8 +238,9 @@ def _validation_losses(evidence: Evidence, name: str) -> pd.DataFrame:
     if runs[["seed", "lr"]].duplicated().any():
         raise LackingError(f"several runs of {name} have the same seed and learning rate")
     losses = runs["final_validation_loss"].where(runs["status"] != "diverged", math.inf)
-    table = runs.assign(loss=losses).pivot(index="seed", columns="lr", values="loss").dropna()
-    table = table[np.isfinite(table).any(axis=1)]
+    table: pd.DataFrame = runs.assign(loss=losses).pivot(index="seed", columns="lr", values="loss")
+    table = table.dropna()
+    table = table.loc[np.isfinite(table.to_numpy()).any(axis=1)]
     if table.empty:
         raise LackingError(f"no seed has a validation loss of {name} at every learning rate")
     return table
