@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -237,7 +238,14 @@ def test_what_cannot_be_measured_is_said(rounds: int, names: list[str], message:
 def test_ctrl_c_ends_the_command_with_a_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.activation_cost", "--output", str(tmp_path / "o")]
     root = Path(__file__).resolve().parents[1]
-    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that a shell put in the background ignores it, and its children would too.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stderr is not None
         assert "round 1 of" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
