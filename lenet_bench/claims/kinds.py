@@ -124,13 +124,12 @@ def compare(
         seen = evidence.tuned() if tuned else evidence
         edges = _edges(seen, needed)
         told, lacking = _told(also, seen)
-        there = [each for each in also if each.words in {one.words for one in told}]
-        limits = _iterations(seen, [*needed, *there])
+        limits = _iterations(seen, [*needed, *told])
         remarks = [_diverged(seen, needed), *limits, _on_edge(edges)]
         remarks += [remark(seen)] if remark else []
         return decide(
             [replace(_comparison(each, seen), open=_open(each, edges)) for each in needed],
-            told,
+            list(told.values()),
             [text for text in (*remarks, *lacking) if text],
         )
 
@@ -200,12 +199,15 @@ def _comparison(contrast: Contrast, evidence: Evidence) -> Comparison:
     )
 
 
-def _told(also: Sequence[Contrast], evidence: Evidence) -> tuple[list[Comparison], list[str]]:
+def _told(
+    also: Sequence[Contrast], evidence: Evidence
+) -> tuple[dict[Contrast, Comparison], list[str]]:
     """The comparisons that can be made, and what is to say of the others."""
-    found, lacking = [], []
+    found: dict[Contrast, Comparison] = {}
+    lacking = []
     for each in also:
         try:
-            found.append(_comparison(each, evidence))
+            found[each] = _comparison(each, evidence)
         except LackingError as error:
             lacking.append(f"{each.words} is lacking: {error}")
     return found, lacking
