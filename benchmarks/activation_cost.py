@@ -27,11 +27,10 @@ from benchmarks import figure, machine
 from benchmarks.rounds import other_load, output_folder
 from lenet_bench.activation_cost import BATCH, DEFAULT_ROUNDS, KEYS, measure, summarise
 from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.errors import UserError
+from lenet_bench.errors import INTERRUPTED, UserError
 from lenet_bench.reporting.figures import style
 from lenet_bench.reporting.palette import activation_style
 
-INTERRUPTED = 130
 PANELS = {
     ("element", "forward"): "element, forward",
     ("element", "forward_backward"): "element, both ways",

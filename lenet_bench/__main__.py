@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-INTERRUPTED = 130  # what a shell gives a command that SIGINT ended
+from lenet_bench.errors import INTERRUPTED
 
 try:  # importing takes half a second, in which the user may press Ctrl-C
     import hydra

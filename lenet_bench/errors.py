@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+INTERRUPTED = 130  # what a shell gives a command that SIGINT ended
 BROKEN_PIPE = 141  # what a shell gives a command that SIGPIPE ended
 
 

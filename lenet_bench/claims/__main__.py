@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_bench.errors import UserError, reader_may_leave
+from lenet_bench.errors import INTERRUPTED, UserError, reader_may_leave
 from lenet_bench.files import new_folder
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from lenet_bench.claims.registry import Claim
 
-INTERRUPTED = 130
 ROUNDS = "activation_cost_rounds.csv"
 COMPARED = ("relu", "sigmoid", "tanh", "swish", "hard_swish")
 OURS = ("experiment", "hydra.sweep.dir", "plan")
