@@ -1,1 +1,0 @@
-"""Where stacks are trained: on this machine (`local`)."""
