@@ -6,7 +6,7 @@
 One process, one thread, about a minute. Out, in a new folder: `activation_cost.csv` (a row per
 activation, where, pass and implementation), `activation_cost_rounds.csv` (a row per round as well),
 `activation_cost.json` (facts of the machine), `activation_cost.png` and `.svg`. What is measured
-and in which units: `lenet_bench/activation_cost.py`.
+and in which units: `lenet_bench/training/activation_cost.py`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from rich.table import Table
 
 from benchmarks import figure, machine
 from benchmarks.rounds import other_load, output_folder
-from lenet_bench.activation_cost import BATCH, DEFAULT_ROUNDS, KEYS, measure, summarise
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.errors import INTERRUPTED, UserError
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.common.errors import INTERRUPTED, UserError
 from lenet_bench.reporting.figures import style
 from lenet_bench.reporting.palette import activation_style
+from lenet_bench.training.activation_cost import BATCH, DEFAULT_ROUNDS, KEYS, measure, summarise
 
 PANELS = {
     ("element", "forward"): "element, forward",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pace import available_cores
-from lenet_bench.records import commit
+from lenet_bench.records.run_directory import commit
 
 PACKAGES = (
     *("lenet-bench", "torch", "torchvision", "numpy", "hydra-core", "pillow"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lenet_bench.__main__ import main
-from lenet_bench.records import RunRecorder
+from lenet_bench.records.run_directory import RunRecorder
 
 _write = RunRecorder.write
 

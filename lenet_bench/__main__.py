@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from lenet_bench.errors import INTERRUPTED
+from lenet_bench.common.errors import INTERRUPTED
 
 try:  # importing takes half a second, in which the user may press Ctrl-C
     import hydra
@@ -19,9 +19,11 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    from lenet_bench import __version__, command_line, sweep
-    from lenet_bench.errors import UserError, reader_may_leave
-    from lenet_bench.records import read_status
+    from lenet_bench import __version__
+    from lenet_bench.common.errors import UserError, reader_may_leave
+    from lenet_bench.execution import sweep
+    from lenet_bench.hydra_app import check as command_line
+    from lenet_bench.records.run_directory import read_status
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
 

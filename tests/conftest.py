@@ -22,12 +22,14 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from lenet_bench import __main__ as entry
-from lenet_bench import command_line, datasets, sweep
-from lenet_bench.config import RunConfig, parse
+from lenet_bench import datasets
+from lenet_bench.config.schema import RunConfig, parse
 from lenet_bench.datasets import Dataset
-from lenet_bench.engines import local
-from lenet_bench.records import read_status
-from lenet_bench.training import Outcome, Run, train_stack
+from lenet_bench.execution import sweep
+from lenet_bench.execution import workers as local
+from lenet_bench.hydra_app import check as command_line
+from lenet_bench.records.run_directory import read_status
+from lenet_bench.training.loop import Outcome, Run, train_stack
 
 _caches = tempfile.TemporaryDirectory(prefix="lenet-bench-tests-")
 for _variable in ("HYPOTHESIS_STORAGE_DIRECTORY", "XDG_CACHE_HOME", "MPLCONFIGDIR"):

@@ -23,7 +23,7 @@ PROBED = (
 
 
 def configuration(**changes: Any) -> dict[str, Any]:
-    """A run's configuration; ``activation="relu"`` is short for ``{"name": "relu"}``."""
+    """A run's configuration; `activation="relu"` is short for `{"name": "relu"}`."""
     config: dict[str, Any] = {
         "activation": {"name": "relu"},
         "init": {"name": "xavier_uniform", "gain": 1.0, "bias": 0.0},
@@ -123,7 +123,7 @@ def write_run(
 def descent(
     iterations: int, seed: int, *, plateau: float = 0.0, rate: float = 30.0, floor: float = 0.05
 ) -> np.ndarray[Any, Any]:
-    """A plausible loss: ln 10 until ``plateau``, then an exponential fall, with batch noise."""
+    """A plausible loss: ln 10 until `plateau`, then an exponential fall, with batch noise."""
     generator = np.random.default_rng(seed)
     i = np.arange(1, iterations + 1)
     start = plateau * (1 + 0.15 * generator.standard_normal())

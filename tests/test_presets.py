@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import Lenet
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_bench.analysis.loading import load_sweep
 from lenet_bench.claims.evaluation import preset_of
 from lenet_bench.claims.registry import CLAIMS
+from lenet_bench.records.loading import load_sweep
+from tests.conftest import Lenet
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))

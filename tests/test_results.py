@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lenet_bench.claims.registry import CLAIMS
-from lenet_bench.claims.results import claims_table, tuned_table
+from lenet_bench.reporting.claims_markdown import claims_table, tuned_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "RESULTS.md"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lenet_bench.analysis.comparisons import pairwise
-from lenet_bench.analysis.loading import Sweep, load_sweep, varying_keys
 from lenet_bench.analysis.summary import summarise, summarise_groups
 from lenet_bench.analysis.tuning import choices, reporting_runs
+from lenet_bench.records.loading import Sweep, load_sweep, varying_keys
 
 __all__ = [
     "Sweep",

@@ -1,9 +1,9 @@
-"""Verdicts: ``summarise``'s frame in, a row per pair of lines and quantity out.
+"""Verdicts: `summarise`'s frame in, a row per pair of lines and quantity out.
 
 Within a panel (all that varies besides lines and seeds is equal) every line is compared with every
 other, paired by seed. The comparisons of one quantity in one panel make a table, over which Holm's
 correction goes. No run is dropped silently: what a run that diverged or never reached a target
-counts as is :func:`judged`'s to say, and the verdict tells how many did.
+counts as is `judged`'s to say, and the verdict tells how many did.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Quantity:
-    """How a quantity reads: its name, less and more of it, and its unit (after ``scale``)."""
+    """How a quantity reads: its name, less and more of it, and its unit (after `scale`)."""
 
     words: str
     less: str
@@ -69,7 +69,7 @@ COLUMNS = (
 
 
 def judged(summary: pd.DataFrame, name: str) -> tuple[pd.Series[float], pd.Series[bool]]:
-    """What each run counts as for a quantity of :data:`QUANTITIES`, and whether as *never*.
+    """What each run counts as for a quantity of `QUANTITIES`, and whether as *never*.
 
     Losses and accuracies are those of runs that finished; a run that diverged classifies no better
     than chance, 1 / classes, and has no loss. A run that never reached a target counts as having
@@ -95,12 +95,12 @@ def judged(summary: pd.DataFrame, name: str) -> tuple[pd.Series[float], pd.Serie
 def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
     """Every comparison of a sweep.
 
-    Columns: the keys that tell panels apart, then :data:`COLUMNS`. ``a`` and ``b`` are labels of
-    lines, ``seeds`` how many pairs have values, ``mean_a`` and ``mean_b`` their means,
-    ``difference`` that of a - b (0 where neither of a pair reached the target) with its 95 %
-    interval from ``low`` to ``high``, ``p_value`` the paired t test's and ``p_holm`` the same after
-    Holm's correction, ``probability`` that a > b, ``never_a`` and ``never_b`` how many of the
-    paired runs never reached the target. The verdict names a difference only when ``p_holm`` is at
+    Columns: the keys that tell panels apart, then `COLUMNS`. `a` and `b` are labels of
+    lines, `seeds` how many pairs have values, `mean_a` and `mean_b` their means,
+    `difference` that of a - b (0 where neither of a pair reached the target) with its 95 %
+    interval from `low` to `high`, `p_value` the paired t test's and `p_holm` the same after
+    Holm's correction, `probability` that a > b, `never_a` and `never_b` how many of the
+    paired runs never reached the target. The verdict names a difference only when `p_holm` is at
     most 0.05 and the interval leaves 0 out.
     """
     line_keys, panel_keys = split_keys(summary)
@@ -128,7 +128,7 @@ def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_distinguishable(row: Mapping[str, Any] | pd.Series[Any]) -> bool:
-    """Whether a row of :func:`pairwise` shows a difference."""
+    """Whether a row of `pairwise` shows a difference."""
     apart = row["low"] > 0 or row["high"] < 0
     return bool(row["seeds"] >= MIN_SEEDS and row["p_holm"] <= LEVEL and apart)
 
@@ -156,7 +156,7 @@ def panels_of(summary: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, An
 
 
 def format_difference(name: str, difference: float, low: float, high: float) -> str:
-    """``0.034 [0.020, 0.048]`` with unit: two digits of half of the interval's width."""
+    """`0.034 [0.020, 0.048]` with unit: two digits of half of the interval's width."""
     quantity = QUANTITIES[name]
     values = [quantity.scale * value for value in (difference, low, high)]
     half = (values[2] - values[1]) / 2

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.analysis.summary import group_keys
+from lenet_bench.choices.activations import ACTIVATIONS
 
 MOST_LINES_OF_ONE_KEY = 8
 
@@ -68,7 +68,7 @@ def describe_value(value: Any) -> str:
 
 
 def line_label(row: Any, parameters: list[str]) -> str:
-    """``leaky_relu negative_slope=0.1``: the activation and those parameters that it has."""
+    """`leaky_relu negative_slope=0.1`: the activation and those parameters that it has."""
     name = str(row["activation"])
     if name == "custom" and isinstance(row.get("activation.path"), str):
         name = f"custom {str(row['activation.path']).rpartition(':')[2]}"

@@ -2,7 +2,7 @@
 
 The same seed gives the same initial weights and batches to every activation, so that runs pair by
 seed and a difference is judged by its spread over seeds. Numbers in, numbers out: which runs are
-compared, and what is said of it, is for :mod:`lenet_bench.analysis.comparisons`.
+compared, and what is said of it, is for `lenet_bench.analysis.comparisons`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ RESAMPLES = 10_000
 class Paired:
     """a - b over seeds.
 
-    ``n`` pairs; ``mean`` of the differences with its 95 % bootstrap interval from ``low`` to
-    ``high``; ``p_value`` of the two-sided paired t test; ``effect_size``, the mean in standard
-    deviations of the differences with Hedges' correction; ``probability`` that a > b, the share
+    `n` pairs; `mean` of the differences with its 95 % bootstrap interval from `low` to
+    `high`; `p_value` of the two-sided paired t test; `effect_size`, the mean in standard
+    deviations of the differences with Hedges' correction; `probability` that a > b, the share
     of pairs, of which ties count half. What cannot be known from so few pairs is NaN.
     """
 
@@ -137,7 +137,7 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def equivalence(differences: npt.ArrayLike, margin: float) -> float:
-    """Two one-sided t tests (Schuirmann 1987): a p value, small when |mean| is below ``margin``.
+    """Two one-sided t tests (Schuirmann 1987): a p value, small when |mean| is below `margin`.
 
     NaN for fewer than two differences. When all are equal it is the sign-flip test's 2^-n, or 1
     outside of the margin.

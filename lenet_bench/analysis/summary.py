@@ -1,6 +1,6 @@
 """The numbers under the figures: a row per run, then a row per configuration.
 
-In goes a :class:`~lenet_bench.analysis.loading.Sweep`; out come ``summary.csv``'s frame and the
+In goes a `lenet_bench.records.loading.Sweep`; out come `summary.csv`'s frame and the
 comparison over seeds. A group is a configuration without its seed. Intervals are Student's t,
 95 %, over the seeds; one seed has none. Final values count only for runs that finished; a run
 that diverged stays in the table as one that never reached the target. Of a run whose record ends
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
-from lenet_bench.analysis.loading import OUTCOMES, Sweep, varying_keys
+from lenet_bench.records.loading import OUTCOMES, Sweep, varying_keys
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ SUMMARY = (
     *("best_validation_accuracy", "best_validation_iteration", "test_loss", "test_accuracy"),
     *("trained_on", "commit", "started", "ended", "directory"),
 )
-"""The columns of ``summary.csv`` after the run's name and configuration."""
+"""The columns of `summary.csv` after the run's name and configuration."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over ``n`` seeds and its 95 % interval (NaN with fewer than two)."""
+    """A mean over `n` seeds and its 95 % interval (NaN with fewer than two)."""
 
     mean: float
     low: float
@@ -54,7 +54,7 @@ class Interval:
 
 
 def interval(values: npt.ArrayLike) -> Interval:
-    """Mean and two-sided 95 % Student t interval of the finite ``values``."""
+    """Mean and two-sided 95 % Student t interval of the finite `values`."""
     data = np.asarray(values, dtype=np.float64)
     data = data[np.isfinite(data)]
     mean, half = mean_and_half_width(data[:, None])
@@ -77,7 +77,7 @@ def mean_and_half_width(values: Floats) -> tuple[Floats, Floats]:
 
 
 def iterations_to_target(iterations: npt.ArrayLike, losses: npt.ArrayLike, target: float) -> float:
-    """The first iteration whose last :data:`WINDOW` losses have a mean at or below ``target``.
+    """The first iteration whose last `WINDOW` losses have a mean at or below `target`.
 
     NaN when there is none; a run shorter than the window never gets there.
     """
@@ -92,15 +92,15 @@ def iterations_to_target(iterations: npt.ArrayLike, losses: npt.ArrayLike, targe
 def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
     """A row per run: configuration, status, final and best metrics, seconds.
 
-    ``final_train_loss`` is the mean over the last 25 iterations, ``mean_train_loss`` over the
-    whole run (nats); both are NaN where a finished run's ``train.csv`` is not complete.
-    ``target_loss`` is the argument, else the run's ``report.target_loss``, else half of chance,
+    `final_train_loss` is the mean over the last 25 iterations, `mean_train_loss` over the
+    whole run (nats); both are NaN where a finished run's `train.csv` is not complete.
+    `target_loss` is the argument, else the run's `report.target_loss`, else half of chance,
     ln(classes) / 2; a run that diverged never reached it, whatever its loss had been before.
-    ``target_reached`` is missing where the record cannot tell. Likewise ``iterations_to_accuracy``
-    is the first evaluation whose validation accuracy is at least ``target_accuracy``, half-way
+    `target_reached` is missing where the record cannot tell. Likewise `iterations_to_accuracy`
+    is the first evaluation whose validation accuracy is at least `target_accuracy`, half-way
     between chance and 1. Seconds to a target are the run's seconds times its share of iterations
-    by then. Evaluation metrics come from ``evaluation.csv``; where a run has none, from
-    ``status.json``.
+    by then. Evaluation metrics come from `evaluation.csv`; where a run has none, from
+    `status.json`.
     """
     runs = sweep.runs
     frame = runs.drop(columns=[c for c in OUTCOMES if c not in ("run", "sweep", *SUMMARY)])
@@ -149,14 +149,14 @@ def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
 
 
 def summarise_groups(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row per configuration without its seed, from :func:`summarise`'s frame.
+    """A row per configuration without its seed, from `summarise`'s frame.
 
-    Columns: ``activation`` and the keys that vary; ``runs``, ``seeds`` and how many ``finished``,
-    ``diverged``, ``failed`` or are ``unfinished``; for each averaged column its ``_mean``,
-    ``_low``, ``_high`` and ``_n``; how many ``reached`` the target and how many ``never`` did, and
-    ``iterations_to_target_median``. The mean of
-    ``iterations_to_target`` is given only when every run got there; the median counts runs that
-    ``never`` did as infinitely slow, is NaN when it is one of those, and leaves out runs whose
+    Columns: `activation` and the keys that vary; `runs`, `seeds` and how many `finished`,
+    `diverged`, `failed` or are `unfinished`; for each averaged column its `_mean`,
+    `_low`, `_high` and `_n`; how many `reached` the target and how many `never` did, and
+    `iterations_to_target_median`. The mean of
+    `iterations_to_target` is given only when every run got there; the median counts runs that
+    `never` did as infinitely slow, is NaN when it is one of those, and leaves out runs whose
     record cannot tell.
     """
     keys = group_keys(summary)
@@ -195,7 +195,7 @@ def group_keys(runs: pd.DataFrame) -> list[str]:
 
 
 def describe_target(summary: pd.DataFrame, given: float | None = None) -> str:
-    """``target loss 1.151 nats (half of chance, ln(10)/2)``, one part per distinct target."""
+    """`target loss 1.151 nats (half of chance, ln(10)/2)`, one part per distinct target."""
     parts: dict[str, list[str]] = {}
     for _, group in summary.groupby(["target_loss", "classes"], dropna=False):
         target, classes = float(group["target_loss"].iloc[0]), float(group["classes"].iloc[0])
@@ -225,7 +225,7 @@ def _targets(runs: pd.DataFrame, given: float | None) -> pd.Series[float]:
 
 
 def _losses(sweep: Sweep) -> list[tuple[npt.NDArray[np.int64], Floats]]:
-    """Iterations and losses of every run, in the order of ``sweep.runs``."""
+    """Iterations and losses of every run, in the order of `sweep.runs`."""
     train = sweep.train
     rows = train.groupby("run", observed=True, sort=False).indices
     iterations, losses = train["iteration"].to_numpy(), train["loss"].to_numpy()

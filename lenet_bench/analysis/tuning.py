@@ -1,7 +1,7 @@
-"""Shared and tuned learning rates: ``summarise``'s frame in, what was chosen and its results out.
+"""Shared and tuned learning rates: `summarise`'s frame in, what was chosen and its results out.
 
 An activation compared at a learning rate that suits another one loses for the wrong reason. Where
-a sweep varies ``lr``, each line (an activation with its parameters) therefore gets the rate that
+a sweep varies `lr`, each line (an activation with its parameters) therefore gets the rate that
 is best for it, beside the one rate that is best for all lines of a panel together. The first seeds
 choose, by validation loss, and only the others report: what was chosen on a run's luck is not
 judged by the same luck.
@@ -42,21 +42,21 @@ class _Choice:
     runs: pd.DataFrame
 
     def at(self, setting: str) -> pd.DataFrame:
-        """The reporting runs at the ``shared`` or at the ``tuned`` rate."""
+        """The reporting runs at the `shared` or at the `tuned` rate."""
         return self.runs[self.runs["lr"] == (self.tuned if setting == "tuned" else self.shared)]
 
 
 def choices(summary: pd.DataFrame) -> pd.DataFrame:
     """A row per panel and line: which rates were chosen and what the other seeds say of them.
 
-    Columns: the keys of panel and line, ``rates`` (the grid, as text), ``tuned_lr``, ``on_edge``
+    Columns: the keys of panel and line, `rates` (the grid, as text), `tuned_lr`, `on_edge`
     (none, lowest or highest: a best rate on the edge of the grid may lie beyond it),
-    ``choosing_seeds`` and ``reporting_seeds`` (text), ``shared_lr``; of each quantity in
-    :data:`REPORTED` mean and 95 % interval (Student's t) as ``_shared_mean``, ``_shared_low``,
-    ``_shared_high`` and the same for ``tuned``; and how many of the reporting runs ``never``
-    reached the target or ``diverged``. A run that never reached it counts with its budget, a lower
+    `choosing_seeds` and `reporting_seeds` (text), `shared_lr`; of each quantity in
+    `REPORTED` mean and 95 % interval (Student's t) as `_shared_mean`, `_shared_low`,
+    `_shared_high` and the same for `tuned`; and how many of the reporting runs `never`
+    reached the target or `diverged`. A run that never reached it counts with its budget, a lower
     bound, one that diverged with the accuracy of chance and without a loss. Empty where nothing
-    can be tuned: see :func:`obstacle`.
+    can be tuned: see `obstacle`.
     """
     line_keys, panel_keys = tuning_keys(summary)
     rows = []
@@ -95,9 +95,9 @@ def choices(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def reporting_runs(summary: pd.DataFrame) -> pd.DataFrame:
-    """The runs that report, rows of ``summary`` with a column ``setting``: shared or tuned.
+    """The runs that report, rows of `summary` with a column `setting`: shared or tuned.
 
-    A run whose rate is both appears twice. Seeds pair within a setting as they do in ``summary``.
+    A run whose rate is both appears twice. Seeds pair within a setting as they do in `summary`.
     """
     parts = [
         choice.at(setting).assign(setting=setting)
@@ -108,7 +108,7 @@ def reporting_runs(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def obstacle(summary: pd.DataFrame) -> str:
-    """Why a sweep that varies ``lr`` has no tuned rates, in words; empty when it has some."""
+    """Why a sweep that varies `lr` has no tuned rates, in words; empty when it has some."""
     if "lr" not in group_keys(summary) or _choose(summary):
         return ""
     if summary["seed"].nunique() < 2:

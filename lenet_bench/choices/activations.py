@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from lenet_bench.parameters import Parameter
+from lenet_bench.choices.parameters import Parameter
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_bench.errors import UserError
+from lenet_bench.common.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet_bench.errors import DatasetError
+from lenet_bench.common.errors import DatasetError
 
 # What torchvision's ImageFolder takes for an image.
 IMG_EXTENSIONS = (

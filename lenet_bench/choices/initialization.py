@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from lenet_bench.parameters import Parameter
+from lenet_bench.choices.parameters import Parameter
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from lenet_bench.model import LeNet
+    from lenet_bench.model.lenet import LeNet
 
 LSUV_TOLERANCE = 0.01  # of the variance, relative
 LSUV_TRIES = 10  # per layer; one is enough unless rounding interferes

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from lenet_bench.errors import UserError
-from lenet_bench.parameters import Parameter
+from lenet_bench.choices.parameters import Parameter
+from lenet_bench.common.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lenet_bench.errors import UserError
-from lenet_bench.parameters import Parameter
+from lenet_bench.choices.parameters import Parameter
+from lenet_bench.common.errors import UserError
 
 
 @dataclass(frozen=True)

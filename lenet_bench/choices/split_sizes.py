@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lenet_bench.errors import DatasetError
+from lenet_bench.common.errors import DatasetError
 
 
 class Facts(NamedTuple):

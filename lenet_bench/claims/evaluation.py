@@ -1,7 +1,7 @@
 """Sweeps in, a row per claim out.
 
 Which claims a sweep can decide follows from the preset that its runs were composed from
-(``experiment=NAME`` in ``.hydra/overrides.yaml``).
+(`experiment=NAME` in `.hydra/overrides.yaml`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from lenet_bench.analysis.loading import Sweep
 from lenet_bench.claims.evidence import Evidence, collect
 from lenet_bench.claims.registry import CLAIMS, Claim
 from lenet_bench.claims.rules import Finding, LackingError
+from lenet_bench.records.loading import Sweep
 
 COLUMNS = (
     *("claim", "statement", "verdict", "effect", "low", "high", "p_value", "seeds", "preset"),
     *("note", "dataset"),
 )
-"""Of ``claims.csv``."""
+"""Of `claims.csv`."""
 
 PRESET = re.compile(r"^- ['\"]?experiment=([\w/.+-]+)", re.MULTILINE)
 

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lenet_bench.analysis.loading import Sweep, varying_keys
 from lenet_bench.analysis.summary import summarise
 from lenet_bench.analysis.tuning import choices, obstacle, reporting_runs
 from lenet_bench.claims.rules import LackingError
+from lenet_bench.records.loading import Sweep, varying_keys
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A column of :attr:`Evidence.runs` and the distances that matter in it.
+    """A column of `Evidence.runs` and the distances that matter in it.
 
     Attributes:
         words: With its unit.
@@ -45,7 +45,7 @@ class Quantity:
     more_is_better: bool = False
 
     def margin_in_words(self, share: float | None) -> str:
-        """``1 % of chance (0.01 ln classes)``."""
+        """`1 % of chance (0.01 ln classes)`."""
         if share is None:
             return "none"
         if self.ratio:
@@ -80,11 +80,11 @@ SEEN = ("deaths", "revived", "largest_dead_fraction", "largest_gradient_norm")
 class Evidence:
     """The runs that a claim is judged by, or measurements in their place.
 
-    ``summary`` is :func:`~lenet_bench.analysis.summary.summarise`'s frame, ``runs`` a row per run:
-    ``run``, its configuration, ``status``, the columns of :data:`QUANTITIES`, :data:`FRACTIONS` and
-    :data:`SEEN`, and ``never``: the target was not reached, and the budget stands in its place.
-    ``layers`` holds a row per run, probe and layer. ``rounds`` are measured costs of activations,
-    as :func:`lenet_bench.activation_cost.measure` gives them.
+    `summary` is `lenet_bench.analysis.summary.summarise`'s frame, `runs` a row per run:
+    `run`, its configuration, `status`, the columns of `QUANTITIES`, `FRACTIONS` and
+    `SEEN`, and `never`: the target was not reached, and the budget stands in its place.
+    `layers` holds a row per run, probe and layer. `rounds` are measured costs of activations,
+    as `lenet_bench.training.activation_cost.measure` gives them.
     """
 
     summary: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -100,7 +100,7 @@ class Evidence:
     def select(self, selection: str) -> pd.DataFrame:
         """The runs of an activation and a configuration, indexed by seed.
 
-        ``selection`` is the activation followed by ``key=value``s: ``relu lr=0.5 init.gain=1``.
+        `selection` is the activation followed by `key=value`s: `relu lr=0.5 init.gain=1`.
 
         Raises:
             LackingError: There is none, or more than one of a seed.
@@ -123,14 +123,14 @@ class Evidence:
         """One value per seed as it is compared, NaN where the run has none.
 
         Raises:
-            LackingError: See :meth:`select`.
+            LackingError: See `select`.
         """
         return compared(self.select(selection), quantity)
 
     def tuned(self) -> Evidence:
         """The reporting seeds at the shared and at each activation's own best learning rate.
 
-        ``runs`` gains the column ``setting``, shared or tuned.
+        `runs` gains the column `setting`, shared or tuned.
 
         Raises:
             LackingError: No learning rate can be chosen on some seeds and reported on others.
@@ -142,14 +142,14 @@ class Evidence:
         return Evidence(self.summary, runs, self.layers)
 
     def edges(self) -> dict[str, str]:
-        """``highest`` or ``lowest`` of each activation whose best rate is an end of the grid."""
+        """`highest` or `lowest` of each activation whose best rate is an end of the grid."""
         chosen = choices(self.summary)
         chosen = chosen[chosen["on_edge"] != "none"]
         return dict(zip(chosen["activation"], chosen["on_edge"], strict=True))
 
 
 def collect(sweep: Sweep, summary: pd.DataFrame | None = None) -> Evidence:
-    """Read what a preset's sweep holds; ``summary`` is what `summarise` made of it, if it did."""
+    """Read what a preset's sweep holds; `summary` is what `summarise` made of it, if it did."""
     if summary is None:
         summary = summarise(sweep)
     runs = summary.merge(of_layers(sweep.layers), on="run", how="left")
@@ -170,7 +170,7 @@ def collect(sweep: Sweep, summary: pd.DataFrame | None = None) -> Evidence:
 
 
 def compared(runs: pd.DataFrame, quantity: str) -> pd.Series[float]:
-    """A column of :attr:`Evidence.runs` as it is compared: of ratios the logarithms."""
+    """A column of `Evidence.runs` as it is compared: of ratios the logarithms."""
     values: pd.Series[float] = runs[quantity].astype("float64")
     if not QUANTITIES[quantity].ratio:
         return values
@@ -179,10 +179,10 @@ def compared(runs: pd.DataFrame, quantity: str) -> pd.Series[float]:
 
 
 def as_table(parts: Sequence[Evidence]) -> pd.DataFrame:
-    """``evidence.csv``: the runs that claims are decided on, with what the numbers come from.
+    """`evidence.csv`: the runs that claims are decided on, with what the numbers come from.
 
-    Columns: ``run, activation``, what else varies, ``seed, status``, then ``never`` and what was
-    recorded of :data:`QUANTITIES`, :data:`FRACTIONS` and :data:`SEEN`. None depends on where, when
+    Columns: `run, activation`, what else varies, `seed, status`, then `never` and what was
+    recorded of `QUANTITIES`, `FRACTIONS` and `SEEN`. None depends on where, when
     or how fast the runs were trained.
     """
     runs = pd.concat([part.runs for part in parts], ignore_index=True)
@@ -200,7 +200,7 @@ def untuned(summary: pd.DataFrame) -> str:
 def of_layers(layers: pd.DataFrame) -> pd.DataFrame:
     """Per run: final fractions over all hidden units, what probes saw, how gradients shrink.
 
-    Columns: ``run``, :data:`FRACTIONS`, :data:`SEEN` and the two ratios of :data:`QUANTITIES`.
+    Columns: `run`, `FRACTIONS`, `SEEN` and the two ratios of `QUANTITIES`.
     """
     hidden = layers[layers["layer"] != "logits"]
     names = list(FRACTIONS)
@@ -221,7 +221,7 @@ def deaths(hidden: pd.DataFrame) -> pd.Series[float]:
 
 
 def _seen(hidden: pd.DataFrame) -> pd.DataFrame:
-    """Per run, the columns of :data:`SEEN`."""
+    """Per run, the columns of `SEEN`."""
     by_run = hidden.assign(deaths=deaths(hidden)).groupby(hidden["run"].astype(str))
     sums = by_run[["deaths", "revived"]].sum(min_count=1)
     largest = by_run[["dead_fraction", "gradient_norm"]].max()
@@ -231,7 +231,7 @@ def _seen(hidden: pd.DataFrame) -> pd.DataFrame:
 def _gradient_ratios(hidden: pd.DataFrame) -> pd.DataFrame:
     """Per run, of the untrained network: how gradients change from the last hidden layer to fc2.
 
-    From fc2 on the layers of ``model.hidden=[84,84,...]`` have one shape, so that norms compare.
+    From fc2 on the layers of `model.hidden=[84,84,...]` have one shape, so that norms compare.
     """
     first = hidden[(hidden["iteration"] == 0) & hidden["layer"].astype(str).str.startswith("fc")]
     first = first.assign(
@@ -257,5 +257,5 @@ def _holds(column: pd.Series[Any], value: str) -> pd.Series[bool]:
 
 
 def _configuration(runs: pd.DataFrame) -> pd.DataFrame:
-    """Only what tells runs apart, for :func:`varying_keys`: summaries hold it before the status."""
+    """Only what tells runs apart, for `varying_keys`: summaries hold it before the status."""
     return runs.loc[:, :"status"].drop(columns=["run", "sweep", "status"], errors="ignore")

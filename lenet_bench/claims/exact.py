@@ -48,7 +48,7 @@ def max_pool_commutes() -> Test:
     """pool(f(x)) against f(pool(x)) for every entry of the zoo."""
 
     def evaluate(_: Evidence) -> Finding:
-        from lenet_bench.activations import ACTIVATIONS
+        from lenet_bench.choices.activations import ACTIVATIONS
 
         gaps = {name: _pooling_gap(name) for name in ACTIVATIONS}
         never_falls = [name for name, entry in ACTIVATIONS.items() if entry.non_decreasing]
@@ -113,7 +113,7 @@ def _non_affinity(pool: str, seed: int) -> float:
     import torch
     from torch import nn
 
-    from lenet_bench.model import LeNet
+    from lenet_bench.model.lenet import LeNet
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -134,7 +134,7 @@ def _pooling_gap(name: str) -> float:
     import torch
     from torch.nn.functional import max_pool2d
 
-    from lenet_bench.activations import ACTIVATIONS
+    from lenet_bench.choices.activations import ACTIVATIONS
 
     entry = ACTIVATIONS[name]
     arguments = entry.arguments()

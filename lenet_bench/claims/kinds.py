@@ -1,6 +1,6 @@
 """The kinds of tests that most claims are: what is compared in, quantity, rule and verdict out.
 
-A kind builds a :class:`Test`, whose words are made from what it compares, so that a claim's rule
+A kind builds a `Test`, whose words are made from what it compares, so that a claim's rule
 and what is computed cannot differ.
 """
 
@@ -42,7 +42,7 @@ class Test:
 class Level:
     """A quantity of one selection of runs, held against a bound.
 
-    Selections are those of :meth:`~lenet_bench.claims.evidence.Evidence.select`.
+    Selections are those of `lenet_bench.claims.evidence.Evidence.select`.
     """
 
     quantity: str
@@ -68,7 +68,7 @@ class Level:
 class Difference:
     """A quantity of a minus that of b, paired by seed.
 
-    Where a claim says ``clearly``, even a difference that still counts as close is negligible.
+    Where a claim says `clearly`, even a difference that still counts as close is negligible.
     """
 
     quantity: str
@@ -110,14 +110,14 @@ def compare(
     tuned: bool = False,
     remark: Callable[[Evidence], str] | None = None,
 ) -> Test:
-    """Comparisons of runs that a claim needs, all of them; ``also`` is only told in the note.
+    """Comparisons of runs that a claim needs, all of them; `also` is only told in the note.
 
-    What ``also`` compares decides nothing, not by its absence either: the note then says so.
+    What `also` compares decides nothing, not by its absence either: the note then says so.
 
-    ``tuned`` compares the reporting seeds of a learning-rate sweep, whose selections then have a
-    ``setting=shared`` or ``setting=tuned``. What is compared at ``setting=tuned`` gives no verdict
+    `tuned` compares the reporting seeds of a learning-rate sweep, whose selections then have a
+    `setting=shared` or `setting=tuned`. What is compared at `setting=tuned` gives no verdict
     that an activation could overturn whose best rate is on an edge of the grid; the note names
-    these. ``remark`` adds what else belongs into the note.
+    these. `remark` adds what else belongs into the note.
     """
 
     def evaluate(evidence: Evidence) -> Finding:
@@ -214,7 +214,7 @@ def _told(
 
 
 def _rule(needed: Sequence[Contrast]) -> str:
-    """``mean training loss (nats): a - b above 0 (negligible: ...); test accuracy: ...``."""
+    """`mean training loss (nats): a - b above 0 (negligible: ...); test accuracy: ...`."""
     parts: dict[str, list[str]] = {}
     for each in needed:
         quantity = QUANTITIES[each.quantity]

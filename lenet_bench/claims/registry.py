@@ -1,7 +1,7 @@
 """The claims: what is said about activation functions, where, and how it is decided here.
 
 One entry per claim; what supports and what refutes it follows from the rules of
-:mod:`lenet_bench.claims.rules` and the comparisons named here, which are the same for every run.
+`lenet_bench.claims.rules` and the comparisons named here, which are the same for every run.
 Some comparisons were moved to other learning rates after trial runs on digits: `docs/RESULTS.md`.
 """
 
@@ -43,11 +43,11 @@ class Claim:
     """Something that is said about activation functions.
 
     Attributes:
-        identifier: Its name in tables and in ``--only``.
+        identifier: Its name in tables and in `--only`.
         statement: In plain words.
         source: Where it is commonly made.
-        preset: The preset of ``conf/experiment/`` whose runs decide it, or :data:`EXACT`, or
-            :data:`COST`.
+        preset: The preset of `conf/experiment/` whose runs decide it, or `EXACT`, or
+            `COST`.
         test: The quantity, the decision rule and its evaluation.
     """
 

@@ -44,8 +44,8 @@ Claimed = Literal["above", "below", "close"]
 class Finding:
     """What became of a claim: its verdict and the numbers behind it.
 
-    ``effect`` with its 95 % interval from ``low`` to ``high`` is in the unit that ``note`` says;
-    ``seeds`` is how many of them the verdict rests on. What does not apply is NaN.
+    `effect` with its 95 % interval from `low` to `high` is in the unit that `note` says;
+    `seeds` is how many of them the verdict rests on. What does not apply is NaN.
     """
 
     verdict: Verdict
@@ -66,10 +66,10 @@ class Comparison:
     """Values of one quantity, an entry per seed, and what is claimed of their mean.
 
     Attributes:
-        words: What is compared: ``relu - tanh``.
+        words: What is compared: `relu - tanh`.
         quantity: In what, with its unit.
         values: By seed; NaN where a run lacks the value.
-        claimed: The side of ``bound`` that is claimed, or that the mean is ``close`` to it.
+        claimed: The side of `bound` that is claimed, or that the mean is `close` to it.
         bound: In the unit of the values.
         margin: Distance from the bound that is negligible, or that still is close; None: no
             distance is too small to count.
@@ -96,7 +96,7 @@ class Comparison:
         return math.exp(value) if self.ratio else value
 
     def described(self) -> str:
-        """``relu - tanh is 0.012 [0.004, 0.02]``."""
+        """`relu - tanh is 0.012 [0.004, 0.02]`."""
         found = self.result()
         if not found.n:
             return f"{self.words} has no values"
@@ -124,7 +124,7 @@ def decide(
     also: Sequence[Comparison] = (),
     remarks: Sequence[str] = (),
 ) -> Finding:
-    """Apply the rules above; ``also`` is told in the note and decides nothing, missing or not."""
+    """Apply the rules above; `also` is told in the note and decides nothing, missing or not."""
     judged = _judge(comparisons)
     seeds = min(each.found.n for each in judged)
     verdict: Verdict = "inconclusive"
@@ -168,7 +168,7 @@ def too_few(seeds: int) -> str:
 
 
 def with_interval(mean: float, low: float, high: float) -> str:
-    """``0.034 [0.02, 0.048]``; without an interval only the mean."""
+    """`0.034 [0.02, 0.048]`; without an interval only the mean."""
     # What is left of equal numbers after rounding is no number to show.
     shown = [f"{0.0 if abs(value) < 1e-12 else value:.3g}" for value in (mean, low, high)]
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -177,7 +177,7 @@ def with_interval(mean: float, low: float, high: float) -> str:
 
 
 def _by_quantity(told: Sequence[tuple[str, str]]) -> list[str]:
-    """``test accuracy: relu - tanh is 0.01, relu - sigmoid is 0.3``, one text per quantity."""
+    """`test accuracy: relu - tanh is 0.01, relu - sigmoid is 0.3`, one text per quantity."""
     texts: dict[str, list[str]] = {}
     for quantity, text in told:
         texts.setdefault(quantity, []).append(text)

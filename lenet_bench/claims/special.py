@@ -248,7 +248,7 @@ def _validation_losses(evidence: Evidence, name: str) -> pd.DataFrame:
 
 
 def _counted(rates: pd.Series[float]) -> str:
-    """``5 at 0.03 and 2 at 0.1``."""
+    """`5 at 0.03 and 2 at 0.1`."""
     counts = rates.value_counts().sort_index()
     return " and ".join(f"{count} at {lr:g}" for lr, count in counts.items())
 

@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from lenet_bench.analysis.loading import READ_EXACTLY
 from lenet_bench.claims.evaluation import COLUMNS
 from lenet_bench.claims.registry import CLAIMS
-from lenet_bench.errors import UserError
-from lenet_bench.files import replace
+from lenet_bench.common.errors import UserError
+from lenet_bench.common.files import replace
+from lenet_bench.records.loading import READ_EXACTLY
 
 OVERRIDES = "overrides.json"
 """What the runs of a claims folder are trained with."""
@@ -35,7 +35,7 @@ def read_table(path: Path, types: Types, advice: str) -> pd.DataFrame:
 
     Raises:
         UserError: It is not there, cannot be read, lacks a column or all rows; it ends in
-            ``advice``.
+            `advice`.
     """
     try:
         frame: pd.DataFrame = pd.read_csv(path, dtype=dict(types), **READ_EXACTLY)
@@ -52,10 +52,10 @@ def read_table(path: Path, types: Types, advice: str) -> pd.DataFrame:
 
 
 def read_claims(path: Path, advice: str) -> pd.DataFrame:
-    """``claims.csv``, of the claims that there are today.
+    """`claims.csv`, of the claims that there are today.
 
     Raises:
-        UserError: See :func:`read_table`.
+        UserError: See `read_table`.
     """
     frame = read_table(path, CLAIM_TYPES, advice)
     frame[["note", "dataset"]] = frame[["note", "dataset"]].fillna("")
@@ -63,7 +63,7 @@ def read_claims(path: Path, advice: str) -> pd.DataFrame:
 
 
 def is_claims_folder(directory: Path) -> bool:
-    """Whether ``lenet-bench-claims`` wrote it, so that its ``claims.csv`` is no report's."""
+    """Whether `lenet-bench-claims` wrote it, so that its `claims.csv` is no report's."""
     return any((directory / name).is_file() for name in (OVERRIDES, "claims.html"))
 
 

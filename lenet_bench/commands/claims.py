@@ -1,9 +1,9 @@
-"""``lenet-bench-claims``: trains what the claims need and decides them.
+"""`lenet-bench-claims`: trains what the claims need and decides them.
 
-Command line in; a sweep per preset with its ``evidence.csv``, ``claims.csv`` and ``claims.html``
+Command line in; a sweep per preset with its `evidence.csv`, `claims.csv` and `claims.html`
 out. Each preset is trained by the ordinary command, one after another; what is there already is not
-trained again, so that the same command with the same ``--output`` goes on, or only evaluates anew;
-verdicts that are there of claims that ``--only`` leaves out stay.
+trained again, so that the same command with the same `--output` goes on, or only evaluates anew;
+verdicts that are there of claims that `--only` leaves out stay.
 
 Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C.
 """
@@ -21,8 +21,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_bench.errors import INTERRUPTED, UserError, reader_may_leave
-from lenet_bench.files import new_folder
+from lenet_bench.common.errors import INTERRUPTED, UserError, reader_may_leave
+from lenet_bench.common.files import new_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,10 +76,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> int:
     # These take a second or two to import; --help does not wait for them.
-    from lenet_bench.claims import page
     from lenet_bench.claims.evaluation import as_frame
     from lenet_bench.claims.registry import CLAIMS, COST, EXACT
     from lenet_bench.claims.tables import write
+    from lenet_bench.reporting import claims_page as page
 
     claims = _chosen(only, CLAIMS)
     presets = list(dict.fromkeys(claim.preset for claim in claims.values()))
@@ -149,7 +149,8 @@ def _chosen(only: Sequence[str], claims: Mapping[str, Claim]) -> dict[str, Claim
 
 def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
     """Refuse what the ordinary command would refuse, before anything trains."""
-    from lenet_bench import command_line, sweep
+    from lenet_bench.execution import sweep
+    from lenet_bench.hydra_app import check as command_line
 
     for text in overrides:
         key = text.partition("=")[0].strip("+~ ")
@@ -237,10 +238,10 @@ def _costs(
 
     The measurement is the only part that other work on the machine disturbs.
     """
-    from lenet_bench.activation_cost import measure
     from lenet_bench.claims.evaluation import judge, undecided
     from lenet_bench.claims.evidence import Evidence
     from lenet_bench.claims.tables import write
+    from lenet_bench.training.activation_cost import measure
 
     if rounds is None:
         try:
@@ -257,10 +258,10 @@ def _trained(
     preset: str, claims: Mapping[str, Claim], overrides: Sequence[str], directory: Path
 ) -> tuple[list[dict[str, object]], bool]:
     """Train a preset as far as it is not, and decide its claims; and whether it failed."""
-    from lenet_bench.analysis.loading import load_sweep
     from lenet_bench.claims.evaluation import decided, parts_of, undecided
     from lenet_bench.claims.evidence import as_table
     from lenet_bench.claims.tables import write
+    from lenet_bench.records.loading import load_sweep
 
     folder = directory / preset
     # What it prints at its end is in the folder's report.
@@ -298,7 +299,7 @@ def _quoted(folder: Path) -> str:
 
 
 def _reason(folder: Path, code: int) -> str:
-    from lenet_bench.analysis.loading import load_sweep
+    from lenet_bench.records.loading import load_sweep
 
     try:
         runs = load_sweep(folder).runs

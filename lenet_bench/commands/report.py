@@ -1,4 +1,4 @@
-"""``lenet-bench-report``: rebuilds tables and figures from run directories.
+"""`lenet-bench-report`: rebuilds tables and figures from run directories.
 
 Command line in; files and a table in the terminal out. Exit code 1 for a mistake of the user's,
 2 for a command line that cannot be read.
@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lenet_bench.errors import UserError, reader_may_leave
-from lenet_bench.files import new_folder
+from lenet_bench.common.errors import UserError, reader_may_leave
+from lenet_bench.common.files import new_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

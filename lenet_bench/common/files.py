@@ -1,4 +1,4 @@
-"""Where commands put what they write: a new folder below ``runs/``, files that are never half."""
+"""Where commands put what they write: a new folder below `runs/`, files that are never half."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def new_folder(name: str) -> Path:
-    """``runs/NAME-TIME``, or the first of ``-2``, ``-3``, ... that does not exist; not made yet."""
+    """`runs/NAME-TIME`, or the first of `-2`, `-3`, ... that does not exist; not made yet."""
     stem = f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S}"
     candidate, number = Path("runs") / stem, 1
     while candidate.exists():

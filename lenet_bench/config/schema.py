@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.custom import check_custom_path
-from lenet_bench.errors import DatasetError, UserError
-from lenet_bench.initialization import SCHEMES
-from lenet_bench.optimizers import OPTIMIZERS
-from lenet_bench.parameters import Parameter
-from lenet_bench.schedules import SCHEDULES
-from lenet_bench.split_sizes import KNOWN, Facts, check_train_size, validation_images
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.custom import check_custom_path
+from lenet_bench.choices.initialization import SCHEMES
+from lenet_bench.choices.optimizers import OPTIMIZERS
+from lenet_bench.choices.parameters import Parameter
+from lenet_bench.choices.schedules import SCHEDULES
+from lenet_bench.choices.split_sizes import KNOWN, Facts, check_train_size, validation_images
+from lenet_bench.common.errors import DatasetError, UserError
 
 MISSING = "???"  # OmegaConf's mark for a value that the user has to give
 

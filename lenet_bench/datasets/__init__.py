@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.dataset import Dataset, Source, Split, assemble
-from lenet_bench.errors import DatasetError
 
 __all__ = ["NAMES", "Dataset", "DatasetError", "Split", "load"]
 

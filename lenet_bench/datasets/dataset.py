@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lenet_bench.errors import DatasetError
+from lenet_bench.common.errors import DatasetError
 
 SIDE = 32  # pixels of LeNet-5's input (LeCun et al. 1998)
 

@@ -23,8 +23,8 @@ from filelock import FileLock, Timeout
 from rich.progress import DownloadColumn
 from torchvision.datasets.utils import calculate_md5, check_integrity, extract_archive
 
+from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.progress import progress_bar
-from lenet_bench.errors import DatasetError
 
 _log = logging.getLogger(__name__)
 

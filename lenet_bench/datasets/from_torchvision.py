@@ -17,9 +17,9 @@ from torch.nn import functional
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FakeData, FashionMNIST
 from torchvision.transforms.v2.functional import resize
 
+from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.dataset import SIDE, Source, Split
 from lenet_bench.datasets.download import Archive, obtain
-from lenet_bench.errors import DatasetError
 
 _log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from rich.progress import MofNCompleteColumn
 
+from lenet_bench.choices.image_files import scan
+from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets import cache
 from lenet_bench.datasets.dataset import Source, Split
 from lenet_bench.datasets.progress import progress_bar
-from lenet_bench.errors import DatasetError
-from lenet_bench.image_files import scan
 
 LEAST_SIDE = 2
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"}

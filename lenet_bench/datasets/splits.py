@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
+from lenet_bench.choices.split_sizes import check_train_size, validation_images
+from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.dataset import Split
-from lenet_bench.errors import DatasetError
-from lenet_bench.split_sizes import check_train_size, validation_images
 
 
 def hold_out(

@@ -19,11 +19,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lenet_bench import planner
-from lenet_bench.config import ConfigError, RunConfig, parse
-from lenet_bench.errors import UserError
-from lenet_bench.planner import SweepPlan
-from lenet_bench.records import mark_failed, read_status
+from lenet_bench.common.errors import UserError
+from lenet_bench.config.schema import ConfigError, RunConfig, parse
+from lenet_bench.planning import stacks as planner
+from lenet_bench.planning.stacks import SweepPlan
+from lenet_bench.records.run_directory import mark_failed, read_status
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +130,7 @@ def directory_is_given(config: DictConfig) -> bool:
 
 def _preview(jobs: Sequence[DictConfig] | None, directory: Path, config: DictConfig) -> NoReturn:
     """Show the plan of jobs, None for those that a sweep's configuration asks for, and end."""
-    from lenet_bench.preview import compose_jobs, show
+    from lenet_bench.hydra_app.preview import compose_jobs, show
 
     try:
         show(compose_jobs(config) if jobs is None else jobs, directory, config)
@@ -303,7 +303,7 @@ def train(
     """
     configs = _parse_all(jobs)
     finished = {item for item in configs if options.skip_finished and is_finished(item)}
-    from lenet_bench.progress import Progress
+    from lenet_bench.execution.progress import Progress
 
     progress = Progress(len(configs), len(finished))
     if len(finished) < len(configs):
@@ -338,8 +338,8 @@ def arrange(configs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepP
     Raises:
         UserError: A device is not there.
     """
-    from lenet_bench import build
-    from lenet_bench.engines import local
+    from lenet_bench.execution import workers as local
+    from lenet_bench.training import build
 
     devices = _devices(configs.values())
     cpu = trains_on_cpu(configs.values())
@@ -353,7 +353,7 @@ def arrange(configs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepP
 
 
 def _devices(configs: Iterable[RunConfig]) -> set[torch.device]:
-    from lenet_bench import build
+    from lenet_bench.training import build
 
     wanted = {(config.device, config.precision) for config in configs}
     return {build.device(name, precision) for name, precision in wanted}
@@ -375,9 +375,10 @@ def _train(
     plan_file: Path | None,
     progress: Any,
 ) -> None:
-    from lenet_bench import build, datasets
-    from lenet_bench.engines import local
-    from lenet_bench.training import Run
+    from lenet_bench import datasets
+    from lenet_bench.execution import workers as local
+    from lenet_bench.training import build
+    from lenet_bench.training.loop import Run
 
     build.check_on_this_machine(
         [config for directory, config in configs.items() if directory not in finished]

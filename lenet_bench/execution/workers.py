@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
+from lenet_bench.common.errors import UserError
 from lenet_bench.datasets import Dataset
-from lenet_bench.errors import UserError
-from lenet_bench.records import mark_failed, mark_interrupted
-from lenet_bench.training import Outcome, Run, train_stack
+from lenet_bench.records.run_directory import mark_failed, mark_interrupted
+from lenet_bench.training.loop import Outcome, Run, train_stack
 
 # glibc returns large blocks to the system at once and pays for fresh pages at every iteration;
 # these thresholds let it keep them. Read when a process starts.

@@ -27,13 +27,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet_bench import sweep
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import INTERPLAY, ConfigError, RunConfig, as_typed, nearest, parse, validate
-from lenet_bench.errors import DatasetError, UserError
-from lenet_bench.image_files import check_folder
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.image_files import check_folder
+from lenet_bench.common.errors import DatasetError, UserError
+from lenet_bench.config.schema import (
+    INTERPLAY,
+    ConfigError,
+    RunConfig,
+    as_typed,
+    nearest,
+    parse,
+    validate,
+)
+from lenet_bench.execution import sweep
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries `conf` inside the package; a checkout has it beside.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 VERSION_BASE = "1.3"

@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet_bench.duplicates import duplicate
+from lenet_bench.hydra_app.fast_copies import duplicate
 
 
 @dataclass(frozen=True)

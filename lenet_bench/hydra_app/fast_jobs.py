@@ -31,7 +31,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf._utils import get_omega_conf_dumper
 
-from lenet_bench.duplicates import duplicate
+from lenet_bench.hydra_app.fast_copies import duplicate
 
 LIKE_HYDRA = "1.3."  # the versions whose `run_job` this file does the same as
 

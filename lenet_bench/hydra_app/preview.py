@@ -24,13 +24,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
 
-from lenet_bench import sweep
-from lenet_bench.composition import SweepLoader
-from lenet_bench.config import RunConfig, parse
-from lenet_bench.errors import UserError
-from lenet_bench.estimates import MAIN_BYTES, PROCESS_BYTES, images
-from lenet_bench.planner import SweepPlan, makespan
-from lenet_bench.progress import Ticker, count, duration
+from lenet_bench.common.errors import UserError
+from lenet_bench.config.schema import RunConfig, parse
+from lenet_bench.execution import sweep
+from lenet_bench.execution.progress import Ticker, count, duration
+from lenet_bench.hydra_app.fast_composition import SweepLoader
+from lenet_bench.planning.estimates import MAIN_BYTES, PROCESS_BYTES, images
+from lenet_bench.planning.stacks import SweepPlan, makespan
 
 CALIBRATION = 0.2  # seconds
 SIDE = 768  # of the matrices of the calibration

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lenet_bench.activations import Activation
+from lenet_bench.choices.activations import Activation
 
 
 def elementwise(x: Tensor, entry: Activation, arguments: Mapping[str, float | Tensor]) -> Tensor:

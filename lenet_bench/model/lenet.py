@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.functional import elementwise
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.model.autograd import elementwise
 
 KERNEL = 5
 SMALLEST_IMAGE = 16  # 16 -> 12 -> 6 -> 2 -> 1; 15 leaves nothing after the second pooling

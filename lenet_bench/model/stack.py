@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from lenet_bench.activations import ACTIVATIONS, Activation
-from lenet_bench.convolution import Part, convolve_and_pool
-from lenet_bench.functional import elementwise, tanh_by_sigmoid
-from lenet_bench.model import LeNet, activation_module
+from lenet_bench.choices.activations import ACTIVATIONS, Activation
+from lenet_bench.model.autograd import elementwise, tanh_by_sigmoid
+from lenet_bench.model.convolution import Part, convolve_and_pool
+from lenet_bench.model.lenet import LeNet, activation_module
 
 BATCH_NORM_MOMENTUM = 0.1  # torch's default, as in the plain LeNet
 BATCH_NORM_EPS = 1e-5

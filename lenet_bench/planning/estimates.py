@@ -25,10 +25,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet_bench.config import DatasetConfig, RunConfig
-from lenet_bench.image_files import scan
-from lenet_bench.optimizers import OPTIMIZERS
-from lenet_bench.split_sizes import KNOWN, validation_images
+from lenet_bench.choices.image_files import scan
+from lenet_bench.choices.optimizers import OPTIMIZERS
+from lenet_bench.choices.split_sizes import KNOWN, validation_images
+from lenet_bench.config.schema import DatasetConfig, RunConfig
 
 PASSES = 3  # forward, backward to the inputs, backward to the weights
 PROBE_PASSES = 4  # the time of statistics of every unit, in forward passes
@@ -36,7 +36,7 @@ COPIES = 3  # of each layer's values that are held at the same time
 PROCESS_BYTES = 450 * 2**20  # a worker with torch loaded, before its first stack
 MAIN_BYTES = 850 * 2**20  # the process that composes, loads the data and reports
 SHARE = 0.6  # of the machine's memory that all workers together may take
-KERNEL = 5  # as in lenet_bench.model, which imports torch
+KERNEL = 5  # as in lenet_bench.model.lenet, which imports torch
 
 _SIZES = {"float32": 4, "float64": 8, "bfloat16": 2}  # bytes of a value
 _SIDE = 32  # pixels

@@ -18,9 +18,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import RunConfig
-from lenet_bench.estimates import Estimate, Images, estimate, images, worker_memory
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.config.schema import RunConfig
+from lenet_bench.planning.estimates import Estimate, Images, estimate, images, worker_memory
 
 # Runs of a stack may differ in these; in everything else they agree.
 PER_RUN = frozenset(

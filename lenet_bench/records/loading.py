@@ -1,6 +1,6 @@
 """Run directories in, tidy pandas frames out.
 
-A run directory is read from its files alone (``.hydra/config.yaml``, ``status.json`` and three
+A run directory is read from its files alone (`.hydra/config.yaml`, `status.json` and three
 CSVs), without torch and without Hydra. Whatever a killed run left missing, empty or cut off is
 named in a warning of one line and the rest is used.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from lenet_bench.errors import UserError
+from lenet_bench.common.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ OUTCOMES = (
     *("trained_on", "commit", "started", "ended"),
     *METRICS,
 )
-"""Columns of :attr:`Sweep.runs` that say what became of a run; all others are configuration."""
+"""Columns of `Sweep.runs` that say what became of a run; all others are configuration."""
 
 BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report", "plan")
 """Keys that decide what is recorded and where, not what is trained: they never part two runs."""
@@ -77,10 +77,10 @@ LAYERS = {
 class Sweep:
     """The runs of one sweep or of several.
 
-    ``runs`` holds a row per run: ``run``, ``sweep``, ``directory``, its configuration flattened
-    to ``activation``, ``activation.negative_slope``, ``init``, ``lr``, ``seed``, ... and what
+    `runs` holds a row per run: `run`, `sweep`, `directory`, its configuration flattened
+    to `activation`, `activation.negative_slope`, `init`, `lr`, `seed`, ... and what
     became of it. The other frames are read when first asked for; each of their rows carries
-    ``run``, ``sweep`` and the swept part of the configuration (activation, init, lr, seed and
+    `run`, `sweep` and the swept part of the configuration (activation, init, lr, seed and
     every key that varies).
     """
 
@@ -88,7 +88,7 @@ class Sweep:
 
     @cached_property
     def train(self) -> pd.DataFrame:
-        """A row per run and iteration; the scheduled learning rate is ``scheduled_lr``."""
+        """A row per run and iteration; the scheduled learning rate is `scheduled_lr`."""
         return self._collect("train.csv", TRAIN, needed_by=None)
 
     @cached_property
@@ -102,7 +102,7 @@ class Sweep:
         return self._collect("layers.csv", LAYERS, needed_by="probe.every")
 
     def select(self, chosen: Sequence[bool] | pd.Series[bool]) -> Sweep:
-        """The same sweep with only the runs where ``chosen`` (a value per run) is true."""
+        """The same sweep with only the runs where `chosen` (a value per run) is true."""
         return Sweep(self.runs[np.asarray(chosen, dtype=bool)].reset_index(drop=True))
 
     def _collect(
@@ -135,8 +135,8 @@ class Sweep:
 def load_sweep(paths: str | Path | Iterable[str | Path]) -> Sweep:
     """Read the runs of a sweep directory, of several, or single run directories.
 
-    Every direct subdirectory with a ``status.json`` is a run. With several paths the runs are
-    concatenated; the column ``sweep`` tells them apart.
+    Every direct subdirectory with a `status.json` is a run. With several paths the runs are
+    concatenated; the column `sweep` tells them apart.
 
     Raises:
         UserError: a path does not exist, is no directory, or holds no run.
@@ -156,9 +156,9 @@ def load_sweep(paths: str | Path | Iterable[str | Path]) -> Sweep:
 
 
 def varying_keys(runs: pd.DataFrame) -> list[str]:
-    """The configuration keys in which these runs differ, ``seed`` apart.
+    """The configuration keys in which these runs differ, `seed` apart.
 
-    A parameter of a choice (``activation.negative_slope``) varies only when it differs between
+    A parameter of a choice (`activation.negative_slope`) varies only when it differs between
     runs of the same choice: that ELU and leaky ReLU have parameters of their own is not a
     difference of its own. Keys that only steer recording (probes, checkpoints, device, where the
     data lies) never count.
@@ -235,7 +235,7 @@ def _run_directories(path: Path) -> list[Path]:
 
 
 def _read_run(directory: Path) -> dict[str, Any] | None:
-    """One row of :attr:`Sweep.runs`; ``None``, with a warning, without a configuration."""
+    """One row of `Sweep.runs`; `None`, with a warning, without a configuration."""
     path = directory / ".hydra" / "config.yaml"
     try:
         config = yaml.load(path.read_bytes(), Loader=_Loader)
@@ -289,7 +289,7 @@ def _count(classes: Any) -> Any:
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"init": {"name": "normal", "std": 0.1}}`` becomes ``init=normal, init.std=0.1``."""
+    """`{"init": {"name": "normal", "std": 0.1}}` becomes `init=normal, init.std=0.1`."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{prefix}{key}"

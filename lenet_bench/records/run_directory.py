@@ -190,19 +190,19 @@ def versions() -> dict[str, str]:
 @cache
 def commit() -> str | None:
     """The git commit of the source, with `+` behind it where files differ; None outside git."""
-    source = Path(__file__).resolve().parent
+    source = Path(__file__).resolve()
     try:
         # The source may be installed below a repository that is not its own.
         subprocess.run(
-            ["git", "ls-files", "--error-unmatch", "records.py"],
-            cwd=source,
+            ["git", "ls-files", "--error-unmatch", source.name],
+            cwd=source.parent,
             capture_output=True,
             check=True,
             timeout=10,
         )
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
-            cwd=source,
+            cwd=source.parent,
             capture_output=True,
             check=True,
             text=True,

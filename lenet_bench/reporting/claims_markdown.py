@@ -1,6 +1,6 @@
 """The claims of several data sets side by side, as Markdown for `docs/RESULTS.md`.
 
-    python -m lenet_bench.claims.results runs/claims-A runs/claims-B
+    python -m lenet_bench.reporting.claims_markdown runs/claims-A runs/claims-B
 
 In: folders that `lenet-bench-claims` wrote. Out: a table of verdicts, and one of the learning rates
 that suit each activation; both hold nothing that their CSVs do not.
@@ -19,7 +19,7 @@ import pandas as pd
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.claims.rules import with_interval
 from lenet_bench.claims.tables import Types, read_claims, read_table
-from lenet_bench.errors import UserError
+from lenet_bench.common.errors import UserError
 from lenet_bench.reporting.words import NOTHING
 
 TUNED = Path("learning_rate") / "tuned.csv"
@@ -127,7 +127,7 @@ def _markdown(headers: list[str], rows: list[list[str]]) -> str:
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(prog="python -m lenet_bench.claims.results")
+    parser = argparse.ArgumentParser(prog="python -m lenet_bench.reporting.claims_markdown")
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     given = parser.parse_args().folders
     try:

@@ -21,7 +21,7 @@ MOST_LINES = 5  # claims that the end of a sweep names one by one
 
 
 def rows(frame: pd.DataFrame, name: str) -> list[list[str]]:
-    """The cells of the table, a row per claim, named by its ``claim`` or its ``statement``."""
+    """The cells of the table, a row per claim, named by its `claim` or its `statement`."""
     names = _named(frame, name)
     return [
         [label, str(row["verdict"]), str(row["preset"]), *_numbers(row)]
@@ -70,7 +70,7 @@ def as_text(frame: pd.DataFrame) -> str:
 
 
 def counted(frame: pd.DataFrame) -> str:
-    """``31 claims: 12 supported, 15 refuted, 4 inconclusive``."""
+    """`31 claims: 12 supported, 15 refuted, 4 inconclusive`."""
     counts = frame["verdict"].value_counts()
     parts = [f"{counts[name]} {name}" for name in _VERDICTS if name in counts]
     return f"{len(frame)} claim{'s' * (len(frame) != 1)}: {', '.join(parts)}"
@@ -80,12 +80,12 @@ _VERDICTS = ("supported", "refuted", "inconclusive")
 
 
 def section(frame: pd.DataFrame) -> str:
-    """For a report: the table, and folded below it what :func:`page` shows openly."""
+    """For a report: the table, and folded below it what `page` shows openly."""
     return _table(frame) + html.folded("what was found, by which rule", _details(frame))
 
 
 def page(frame: pd.DataFrame, overrides: Sequence[str]) -> str:
-    """``claims.html``: the table; who claims what, the rule and what was found; the rules."""
+    """`claims.html`: the table; who claims what, the rule and what was found; the rules."""
     given = " ".join(overrides) or "the presets as they are"
     body = [
         html.subtitle(f"trained with: {given}"),

@@ -1,6 +1,6 @@
 """What a figure compares: runs in; lines with their styles, and panels, out.
 
-Which keys make lines and which make panels is :mod:`lenet_bench.analysis.lines`' decision, the same
+Which keys make lines and which make panels is `lenet_bench.analysis.lines`' decision, the same
 for figures and verdicts.
 """
 
@@ -43,9 +43,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Lines and panels in drawing order; ``columns`` panels stand in a row.
+    """Lines and panels in drawing order; `columns` panels stand in a row.
 
-    ``left_out`` says in words which values are not shown, when there were too many panels.
+    `left_out` says in words which values are not shown, when there were too many panels.
     """
 
     lines: tuple[Line, ...]
@@ -77,7 +77,7 @@ def _lines(runs: pd.DataFrame, keys: list[str]) -> tuple[Line, ...]:
 
 
 def _panels(runs: pd.DataFrame, keys: list[str], most: int) -> tuple[tuple[Panel, ...], int, str]:
-    """Panels for every combination of the keys' values that occurs, at most ``most``."""
+    """Panels for every combination of the keys' values that occurs, at most `most`."""
     if not keys:
         return (Panel("", frozenset(runs["run"])),), 1, ""
     keys = sorted(keys, key=lambda key: runs[key].nunique(dropna=False))

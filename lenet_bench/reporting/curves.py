@@ -26,8 +26,8 @@ Series = tuple[Floats, Floats]
 class Curve:
     """One line of a panel, as it is drawn.
 
-    ``low`` and ``high`` bound the 95 % interval of the mean (NaN where fewer than two runs are
-    left); ``raw`` holds a thinned series per run, ``stops`` the last finite point of each run that
+    `low` and `high` bound the 95 % interval of the mean (NaN where fewer than two runs are
+    left); `raw` holds a thinned series per run, `stops` the last finite point of each run that
     diverged.
     """
 
@@ -42,7 +42,7 @@ class Curve:
 
 
 def series_by_run(frame: pd.DataFrame, column: str) -> dict[str, Series]:
-    """Each run's iterations and values of ``column``."""
+    """Each run's iterations and values of `column`."""
     iterations = frame["iteration"].to_numpy(np.float64)
     values = frame[column].to_numpy(np.float64)
     rows = frame.groupby("run", observed=True, sort=False).indices
@@ -59,10 +59,10 @@ def smoothing_window(longest: float) -> int:
 def curve(
     series: Mapping[str, Series], runs: frozenset[str], diverged: frozenset[str], window: int
 ) -> Curve | None:
-    """Average the given runs; ``None`` when none of them has a finite value.
+    """Average the given runs; `None` when none of them has a finite value.
 
-    Each run is smoothed by a centred mean over ``window`` rows; then mean and interval are taken
-    over the runs that reached the iteration. Of a run that diverged the last ``window``
+    Each run is smoothed by a centred mean over `window` rows; then mean and interval are taken
+    over the runs that reached the iteration. Of a run that diverged the last `window`
     iterations are left to its own thin line: one loss of 1e30 would be all that the mean shows.
     """
     chosen = {run: series[run] for run in sorted(runs) if run in series}
@@ -87,7 +87,7 @@ def curve(
 
 
 def centred_mean(values: Floats, positions: npt.NDArray[np.int_], window: int) -> Floats:
-    """Mean of the ``window`` (odd) values around each position.
+    """Mean of the `window` (odd) values around each position.
 
     Near the start the window shrinks on both sides, so that the first point is the first value
     itself; at the end it is cut off, so that the last point is not a single noisy value.
@@ -101,7 +101,7 @@ def centred_mean(values: Floats, positions: npt.NDArray[np.int_], window: int) -
 
 
 def envelope(iterations: Floats, values: Floats) -> Series:
-    """At most :data:`MOST_POINTS` points that keep every extreme: lowest and highest per bin."""
+    """At most `MOST_POINTS` points that keep every extreme: lowest and highest per bin."""
     if len(values) <= MOST_POINTS:
         return iterations, values
     kept = []

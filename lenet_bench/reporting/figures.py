@@ -1,8 +1,8 @@
 """The three figures against the iteration: frames in, Figures out.
 
 Training loss, validation accuracy and dead units against the iteration. Each function takes a
-tidy frame and the runs behind it (:class:`lenet_bench.analysis.Sweep`) and returns a Figure that
-is ready to save. No files are read, and pyplot is never touched; ``lenet_bench.mplstyle`` is the
+tidy frame and the runs behind it (`lenet_bench.analysis.Sweep`) and returns a Figure that
+is ready to save. No files are read, and pyplot is never touched; `lenet_bench.mplstyle` is the
 one style of all, applied under a lock because matplotlib keeps styles in a global.
 """
 
@@ -27,9 +27,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.analysis.lines import describe_value
-from lenet_bench.analysis.loading import varying_keys
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.records.loading import varying_keys
 from lenet_bench.reporting.comparison import MOST_PANELS, Comparison, Line, compare
 from lenet_bench.reporting.curves import (
     MOST_RAW_RUNS,
@@ -69,7 +69,7 @@ class Measure:
 class Cell:
     """A pair of axes to be filled: its title, its curves by line, the chance level.
 
-    The means of ``behind`` are drawn in grey, for comparison with the other panels; ``heading``
+    The means of `behind` are drawn in grey, for comparison with the other panels; `heading`
     stands over a whole row of panels.
     """
 

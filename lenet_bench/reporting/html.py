@@ -1,4 +1,4 @@
-"""``report.html``: one file that holds all it shows, from words, tables and figures.
+"""`report.html`: one file that holds all it shows, from words, tables and figures.
 
 It opens from a disk without network, in light or dark; the figures keep their white ground.
 """
@@ -66,9 +66,9 @@ def table(
     caption: str,
     sentences: Container[int] = (),
 ) -> str:
-    """A table whose first ``words`` columns are text and the others numbers.
+    """A table whose first `words` columns are text and the others numbers.
 
-    Only the columns of ``sentences`` wrap.
+    Only the columns of `sentences` wrap.
     """
 
     def cell(tag: str, number: int, text: str) -> str:

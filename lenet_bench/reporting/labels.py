@@ -8,10 +8,10 @@ import numpy as np
 
 
 def spread(wished: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move positions as little as possible so that neighbours are ``gap`` apart within bounds.
+    """Move positions as little as possible so that neighbours are `gap` apart within bounds.
 
     Least squares under the spacing constraint: with the i-th smallest position shifted by
-    ``-i * gap`` the constraint becomes "not decreasing", which pooling adjacent violators (Ayer
+    `-i * gap` the constraint becomes "not decreasing", which pooling adjacent violators (Ayer
     et al. 1955) solves exactly. When the bounds cannot hold all, the gap shrinks to fit.
     """
     count = len(wished)

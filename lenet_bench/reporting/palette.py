@@ -78,10 +78,10 @@ PALETTE = {
 
 
 def activation_style(name: str, variant: int = 0) -> Style:
-    """The style of an activation; ``variant`` counts its parameter settings from 0.
+    """The style of an activation; `variant` counts its parameter settings from 0.
 
     Variants keep the colour and step through dashes and markers; after four they also darken.
-    A name outside the zoo is drawn as ``custom``.
+    A name outside the zoo is drawn as `custom`.
     """
     base = PALETTE.get(name, PALETTE["custom"])
     if variant == 0:
@@ -104,7 +104,7 @@ def ordered_styles(values: Sequence[float]) -> list[Style]:
 
 
 def unordered_styles(count: int) -> list[Style]:
-    """Styles for ``count`` names without an order (inits, optimizers)."""
+    """Styles for `count` names without an order (inits, optimizers)."""
     colours = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, ORANGE, SKY, BROWN)
     return [
         Style(colours[i % 8], DASHES[i // 8 % len(DASHES)], MARKERS[i % len(MARKERS)])

@@ -2,7 +2,7 @@
 
 The loss at every rate tried, with each line's best, and, where one other number varies as well, a
 map of the units that are dead at the end. They are composed like the figures against the iteration
-(:mod:`lenet_bench.reporting.figures`), in the same style and colours.
+(`lenet_bench.reporting.figures`), in the same style and colours.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.analysis.comparisons import panels_of
 from lenet_bench.analysis.lines import describe_value, lines_in_order, ordered
 from lenet_bench.analysis.summary import group_keys, interval
 from lenet_bench.analysis.tuning import rates_in_order, tuning_keys, validation_losses
+from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.reporting.figures import (
     CAPTION_SIZE,
     CROSS,
@@ -66,7 +66,7 @@ class _Series:
 
 
 def has_rates(summary: pd.DataFrame) -> bool:
-    """Whether there is enough for :func:`learning_rate`: three rates and a validation loss."""
+    """Whether there is enough for `learning_rate`: three rates and a validation loss."""
     varies = "lr" in group_keys(summary) and summary["lr"].nunique() >= FEWEST_RATES
     return varies and bool(np.isfinite(validation_losses(summary)).any())
 
@@ -74,7 +74,7 @@ def has_rates(summary: pd.DataFrame) -> bool:
 def learning_rate(summary: pd.DataFrame) -> Figure:
     """Final validation loss (nats) against the learning rate: mean and 95 % interval over seeds.
 
-    Takes :func:`~lenet_bench.analysis.summary.summarise`'s frame. A ring marks each line's best
+    Takes `lenet_bench.analysis.summary.summarise`'s frame. A ring marks each line's best
     rate, grey ground what was not tried, a cross a rate at which runs diverged.
     """
     line_keys, panel_keys = tuning_keys(summary)
@@ -103,7 +103,7 @@ def learning_rate(summary: pd.DataFrame) -> Figure:
 
 
 def phase_key(runs: pd.DataFrame) -> str | None:
-    """The one number that varies besides ``lr``, for :func:`phase_diagram`; else ``None``."""
+    """The one number that varies besides `lr`, for `phase_diagram`; else `None`."""
     others = [key for key in group_keys(runs) if key not in ("activation", "lr")]
     if "lr" not in group_keys(runs) or len(others) != 1:
         return None
@@ -118,7 +118,7 @@ def phase_key(runs: pd.DataFrame) -> str | None:
 def phase_diagram(layers: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Share of hidden units dead at a run's last probe, by learning rate and one other number.
 
-    Takes the frames ``layers`` and ``runs`` of a sweep for which :func:`phase_key` names the other
+    Takes the frames `layers` and `runs` of a sweep for which `phase_key` names the other
     number. A cell is the mean over seeds; a panel per activation.
     """
     key = phase_key(runs)
@@ -390,7 +390,7 @@ def _fill(
 
 
 def _ticks(rates: Floats, width: float) -> list[float]:
-    """The rates themselves, thinned until their labels fit (``width`` is a share of the figure)."""
+    """The rates themselves, thinned until their labels fit (`width` is a share of the figure)."""
     most = max(2, int(16 * width))
     step = -(-len(rates) // most)
     return [float(rate) for rate in rates[::step]]

@@ -1,8 +1,8 @@
-"""From run directories to the report: tables, figures and ``report.html``, written atomically.
+"""From run directories to the report: tables, figures and `report.html`, written atomically.
 
-In go the directories of one sweep or several; out come ``summary.csv``, ``comparisons.csv``,
-``tuned.csv``, ``claims.csv``, ``figures/`` and ``report.html`` in the output directory, and a
-:class:`Report` that the terminal prints.
+In go the directories of one sweep or several; out come `summary.csv`, `comparisons.csv`,
+`tuned.csv`, `claims.csv`, `figures/` and `report.html` in the output directory, and a
+`Report` that the terminal prints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 
 from lenet_bench.analysis.comparisons import pairwise, scope
 from lenet_bench.analysis.lines import activation_rank, describe_value, ordered
-from lenet_bench.analysis.loading import Sweep, identity_keys, load_sweep
 from lenet_bench.analysis.summary import (
     WINDOW,
     describe_target,
@@ -29,11 +28,12 @@ from lenet_bench.analysis.summary import (
     summarise_groups,
 )
 from lenet_bench.analysis.tuning import choices, obstacle
-from lenet_bench.claims import page
 from lenet_bench.claims.evaluation import claims_in
 from lenet_bench.claims.tables import is_claims_folder
-from lenet_bench.errors import UserError
-from lenet_bench.files import replace
+from lenet_bench.common.errors import UserError
+from lenet_bench.common.files import replace
+from lenet_bench.records.loading import Sweep, identity_keys, load_sweep
+from lenet_bench.reporting import claims_page as page
 from lenet_bench.reporting import figures, html, rates
 from lenet_bench.reporting.tables import (
     HEADLINES,
@@ -53,10 +53,10 @@ MOST_VERDICTS = 40
 class Report:
     """What was found and what was written.
 
-    ``summary`` has a row per run, ``groups`` a row per configuration without its seed, told apart
-    by ``keys``, ``comparisons`` one per pair and quantity, ``tuned`` one per line of a sweep that
-    varies the learning rate, ``claims`` one per claim that a preset of theirs decides; ``troubles``
-    names each run that did not finish, ``notes`` what was left out.
+    `summary` has a row per run, `groups` a row per configuration without its seed, told apart
+    by `keys`, `comparisons` one per pair and quantity, `tuned` one per line of a sweep that
+    varies the learning rate, `claims` one per claim that a preset of theirs decides; `troubles`
+    names each run that did not finish, `notes` what was left out.
     """
 
     title: str
@@ -76,7 +76,7 @@ def write_report(
 ) -> Report:
     """Rebuild every table and figure from the run directories of one or several sweeps.
 
-    Runs that occur in several sweeps count once. ``target_loss`` (nats) replaces the runs' own;
+    Runs that occur in several sweeps count once. `target_loss` (nats) replaces the runs' own;
     claims keep to those, because their rules are the same for every report.
 
     Raises:
@@ -158,7 +158,7 @@ def distinct_runs(sweep: Sweep) -> tuple[Sweep, list[str]]:
 
 
 def render(report: Report, pictures: dict[str, bytes]) -> str:
-    """The HTML of a report; ``pictures`` are PNGs by name."""
+    """The HTML of a report; `pictures` are PNGs by name."""
     summary = report.summary
     headers, rows = comparison_rows(report.groups, report.keys)
     explained = (
@@ -233,7 +233,7 @@ def _tuned(tuned: pd.DataFrame) -> str:
 
 
 def _figures(sweep: Sweep, summary: pd.DataFrame, notes: list[str]) -> dict[str, Figure | None]:
-    """Each figure; ``None`` where it does not apply or, with a note, nothing was recorded."""
+    """Each figure; `None` where it does not apply or, with a note, nothing was recorded."""
     train, evaluation, layers = sweep.train, sweep.evaluation, sweep.layers
     drawn: dict[str, Figure | None] = dict.fromkeys(
         ("training_loss", "validation_accuracy", "dead_fraction", "learning_rate", "phase_diagram")

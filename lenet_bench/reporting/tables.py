@@ -1,8 +1,8 @@
 """Comparison, verdicts and tuned rates as tables: frames in, text out, for terminal and HTML.
 
-Every cell says what it averages: ``0.31 ± 0.02`` is mean and half of the 95 % interval, and
-``(4 of 5)`` follows when some runs have no such value. ``never`` counts runs that did not reach
-the target, ``n/a`` those whose record ends before it could tell.
+Every cell says what it averages: `0.31 ± 0.02` is mean and half of the 95 % interval, and
+`(4 of 5)` follows when some runs have no such value. `never` counts runs that did not reach
+the target, `n/a` those whose record ends before it could tell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from lenet_bench.analysis.comparisons import QUANTITIES
 from lenet_bench.analysis.lines import activation_rank, describe_value, line_label, ordered
-from lenet_bench.claims import page
+from lenet_bench.reporting import claims_page as page
 from lenet_bench.reporting.words import NOTHING, p_value
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ MOST_VERDICT_LINES = 10
 
 
 def comparison_rows(groups: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Headers and cells, a row per group; ``keys`` are what tells the groups apart."""
+    """Headers and cells, a row per group; `keys` are what tells the groups apart."""
     parameters = [key for key in keys if key.startswith("activation.")]
     others = [key for key in keys if key != "activation" and key not in parameters]
     headers = [
@@ -157,7 +157,7 @@ def number(value: float, digits: int) -> str:
 
 
 def average(group: pd.Series[Any], name: str, digits: int, percent: bool = False) -> str:
-    """``97.31 ± 0.42 %``: the mean with half of its interval, as far as there is one."""
+    """`97.31 ± 0.42 %`: the mean with half of its interval, as far as there is one."""
     scale, unit = (100.0, " %") if percent else (1.0, "")
     n = int(group[f"{name}_n"])
     if n == 0:

@@ -8,7 +8,7 @@ NOTHING = "\N{EN DASH}"
 
 
 def p_value(p: float, sign: bool = False) -> str:
-    """Two digits, or ``< 0.0001``; with ``sign`` also ``= 0.012``."""
+    """Two digits, or `< 0.0001`; with `sign` also `= 0.012`."""
     if math.isnan(p):
         return NOTHING
     if p < 1e-4:

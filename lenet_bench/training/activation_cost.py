@@ -39,13 +39,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.engines.local import MALLOC_SETTINGS
-from lenet_bench.errors import UserError
-from lenet_bench.functional import elementwise
-from lenet_bench.model import LeNet, activation_module
-from lenet_bench.optimizers import OptimizerSettings, StackedOptimizer
-from lenet_bench.stack import Batch, RunActivation, Stack, cross_entropy
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.optimizers import OptimizerSettings, StackedOptimizer
+from lenet_bench.common.errors import UserError
+from lenet_bench.execution.workers import MALLOC_SETTINGS
+from lenet_bench.model.autograd import elementwise
+from lenet_bench.model.lenet import LeNet, activation_module
+from lenet_bench.model.stack import Batch, RunActivation, Stack, cross_entropy
 
 REFERENCE = "relu"
 DEFAULT_ROUNDS = 9
@@ -104,7 +104,7 @@ def measure(
             f"rounds={rounds}, activations={','.join(activations)}: at least one of each is needed"
         )
     done = subprocess.run(
-        [sys.executable, "-m", "lenet_bench.activation_cost", str(rounds), *activations],
+        [sys.executable, "-m", "lenet_bench.training.activation_cost", str(rounds), *activations],
         env={**MALLOC_SETTINGS, **os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,

@@ -17,16 +17,16 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import RunConfig, parse
-from lenet_bench.custom import load_custom
-from lenet_bench.errors import UserError
-from lenet_bench.initialization import SCHEMES, gain_factor, initialize
-from lenet_bench.model import LeNet, activation_module
-from lenet_bench.optimizers import OptimizerSettings
-from lenet_bench.records import read_status
-from lenet_bench.schedules import learning_rates
-from lenet_bench.stack import RunActivation
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.custom import load_custom
+from lenet_bench.choices.initialization import SCHEMES, gain_factor, initialize
+from lenet_bench.choices.optimizers import OptimizerSettings
+from lenet_bench.choices.schedules import learning_rates
+from lenet_bench.common.errors import UserError
+from lenet_bench.config.schema import RunConfig, parse
+from lenet_bench.model.lenet import LeNet, activation_module
+from lenet_bench.model.stack import RunActivation
+from lenet_bench.records.run_directory import read_status
 
 # One stream per use of randomness, so that none shifts another.
 INITIAL_WEIGHTS, BATCH_ORDER, NOISE = range(3)

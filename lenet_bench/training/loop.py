@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lenet_bench import build
-from lenet_bench.capture import Replayed
-from lenet_bench.config import RunConfig
+from lenet_bench.choices.optimizers import StackedOptimizer
+from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset, Split
-from lenet_bench.model import LeNet
-from lenet_bench.optimizers import StackedOptimizer
-from lenet_bench.probes import Probe
-from lenet_bench.records import RunRecorder, Status
-from lenet_bench.stack import Batch, Stack, cross_entropy
+from lenet_bench.model.lenet import LeNet
+from lenet_bench.model.stack import Batch, Stack, cross_entropy
+from lenet_bench.records.run_directory import RunRecorder, Status
+from lenet_bench.training import build
+from lenet_bench.training.cuda_graph import Replayed
+from lenet_bench.training.probes import Probe
 
 BLOCK = 50  # iterations whose losses are written together
 

@@ -19,7 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lenet_bench.stack import Batch, Group, Stack, cross_entropy
+from lenet_bench.model.stack import Batch, Group, Stack, cross_entropy
 
 CACHED_ELEMENTS = 1 << 21
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fabricate import descent, write_run
 from scipy import stats
 
 from lenet_bench.analysis import load_sweep, summarise
@@ -24,6 +23,7 @@ from lenet_bench.analysis.comparisons import (
     pairwise,
     scope,
 )
+from tests.fabricate import descent, write_run
 
 LOSSES = (0.50, 0.52, 0.49, 0.51, 0.53)
 

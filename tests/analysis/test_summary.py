@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricate import descent, write_run
 from scipy import stats
 
 import lenet_bench
@@ -23,7 +22,8 @@ from lenet_bench.analysis.summary import (
     iterations_to_target,
     mean_and_half_width,
 )
-from lenet_bench.errors import UserError
+from lenet_bench.common.errors import UserError
+from tests.fabricate import descent, write_run
 
 
 @pytest.fixture

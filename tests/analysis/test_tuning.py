@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fabricate import descent, write_run
 from scipy import stats
 
 from lenet_bench.analysis import load_sweep, summarise
@@ -21,6 +20,7 @@ from lenet_bench.analysis.tuning import (
     obstacle,
     reporting_runs,
 )
+from tests.fabricate import descent, write_run
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 

@@ -16,10 +16,10 @@ from scipy import special
 from torch import Tensor, nn
 from torch.nn import functional, init
 
-from lenet_bench.activations import ACTIVATIONS, Activation
-from lenet_bench.custom import check_custom_path, load_custom
-from lenet_bench.errors import UserError
-from lenet_bench.functional import elementwise
+from lenet_bench.choices.activations import ACTIVATIONS, Activation
+from lenet_bench.choices.custom import check_custom_path, load_custom
+from lenet_bench.common.errors import UserError
+from lenet_bench.model.autograd import elementwise
 
 # Every entry at its defaults, and those with parameters at others too.
 VARIANTS: list[tuple[str, dict[str, float]]] = [
@@ -95,7 +95,7 @@ def test_the_zoo_holds_the_designs_activations_in_its_order() -> None:
 
 def test_importing_the_zoo_leaves_torch_alone() -> None:
     code = (
-        "import sys; from lenet_bench.custom import check_custom_path;"
+        "import sys; from lenet_bench.choices.custom import check_custom_path;"
         "check_custom_path('torch.nn:ReLU'); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,9 +16,9 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from lenet_bench.errors import UserError
-from lenet_bench.parameters import Parameter
-from lenet_bench.schedules import SCHEDULES, learning_rates
+from lenet_bench.choices.parameters import Parameter
+from lenet_bench.choices.schedules import SCHEDULES, learning_rates
+from lenet_bench.common.errors import UserError
 
 LR = 0.037
 
@@ -144,5 +144,5 @@ def test_parameters_refuse_what_is_out_of_kind_or_range(
 
 @pytest.mark.parametrize("table", ["optimizers", "schedules"])
 def test_the_tables_do_not_import_torch(table: str) -> None:
-    code = f"import sys, lenet_bench.{table}; sys.exit('torch' in sys.modules)"
+    code = f"import sys, lenet_bench.choices.{table}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

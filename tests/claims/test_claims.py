@@ -16,14 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from fabricate import PROBED, descent, write_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_bench.analysis.loading import READ_EXACTLY, load_sweep
 from lenet_bench.analysis.summary import SUMMARY
-from lenet_bench.claims import __main__ as command
-from lenet_bench.claims import page
-from lenet_bench.claims.__main__ import main
 from lenet_bench.claims.evaluation import (
     COLUMNS,
     as_frame,
@@ -38,10 +33,15 @@ from lenet_bench.claims.kinds import PLACES, Difference, Level, compare, costs
 from lenet_bench.claims.registry import CLAIMS, COST, EXACT
 from lenet_bench.claims.rules import Claimed, Comparison, LackingError, decide
 from lenet_bench.claims.tables import read_claims
-from lenet_bench.errors import UserError
-from lenet_bench.reporting.__main__ import main as report
+from lenet_bench.commands import claims as command
+from lenet_bench.commands.claims import main
+from lenet_bench.commands.report import main as report
+from lenet_bench.common.errors import UserError
+from lenet_bench.records.loading import READ_EXACTLY, load_sweep
+from lenet_bench.reporting import claims_page as page
+from tests.fabricate import PROBED, descent, write_run
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ROOT / "conf" / "experiment"
 TRAINED = {claim.preset for claim in CLAIMS.values()} - {EXACT, COST}
 
@@ -888,7 +888,7 @@ def test_the_command_trains_decides_and_goes_on(
         "--output", str(output), "--only", "sigmoid_slower",
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "lenet_bench.claims", *arguments],
+        [sys.executable, "-m", "lenet_bench.commands.claims", *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -987,7 +987,7 @@ def test_ctrl_c_says_how_to_go_on(
     def stopped(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lenet_bench.activation_cost.measure", stopped)
+    monkeypatch.setattr("lenet_bench.training.activation_cost.measure", stopped)
     assert ended(["--output", str(tmp_path), "--only", "hard_swish_cheaper"]) == 130
     told = capsys.readouterr().err
     assert f"stopped; the same command with --output={tmp_path} goes on" in told
@@ -998,12 +998,14 @@ def test_measured_costs_are_written_whole_and_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = rounds(hard_swish=1.0, swish=2.0).rounds
-    monkeypatch.setattr("lenet_bench.activation_cost.measure", lambda **_: measured)
+    monkeypatch.setattr("lenet_bench.training.activation_cost.measure", lambda **_: measured)
     arguments = ["--output", str(tmp_path), "--only", "hard_swish_cheaper"]
     assert ended(arguments) == 0
     before = (tmp_path / "claims.csv").read_text(encoding="utf-8")
     assert ",supported," in before
-    monkeypatch.setattr("lenet_bench.activation_cost.measure", lambda **_: pytest.fail("again"))
+    monkeypatch.setattr(
+        "lenet_bench.training.activation_cost.measure", lambda **_: pytest.fail("again")
+    )
     assert ended(arguments) == 0
     assert (tmp_path / "claims.csv").read_text(encoding="utf-8") == before
 

@@ -14,13 +14,14 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from lenet_bench import command_line, sweep
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import ConfigError, RunConfig, nearest, parse
-from lenet_bench.initialization import SCHEMES
-from lenet_bench.optimizers import OPTIMIZERS
-from lenet_bench.parameters import Parameter
-from lenet_bench.schedules import SCHEDULES
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.initialization import SCHEMES
+from lenet_bench.choices.optimizers import OPTIMIZERS
+from lenet_bench.choices.parameters import Parameter
+from lenet_bench.choices.schedules import SCHEDULES
+from lenet_bench.config.schema import ConfigError, RunConfig, nearest, parse
+from lenet_bench.execution import sweep
+from lenet_bench.hydra_app import check as command_line
 
 CONF = command_line.CONF
 TABLES: Mapping[str, Mapping[str, Any]] = {

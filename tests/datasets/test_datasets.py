@@ -20,12 +20,12 @@ from sklearn.datasets import load_digits
 from torchvision.datasets import FakeData
 from torchvision.datasets.folder import IMG_EXTENSIONS as TORCHVISIONS
 
+from lenet_bench.choices.image_files import IMG_EXTENSIONS
+from lenet_bench.choices.split_sizes import KNOWN
+from lenet_bench.common.errors import UserError
 from lenet_bench.datasets import Dataset, DatasetError, Split, load
 from lenet_bench.datasets import cache as image_cache
 from lenet_bench.datasets.dataset import assemble, channel_statistics
-from lenet_bench.errors import UserError
-from lenet_bench.image_files import IMG_EXTENSIONS
-from lenet_bench.split_sizes import KNOWN
 
 
 @pytest.fixture(autouse=True)

@@ -19,12 +19,12 @@ from rich.console import Console
 from torch import multiprocessing
 
 from lenet_bench import datasets
-from lenet_bench import progress as progress_module
-from lenet_bench.config import ConfigError
-from lenet_bench.progress import Progress
-from lenet_bench.records import read_status
-from lenet_bench.sweep import EngineOptions, engine_options
-from lenet_bench.training import Outcome
+from lenet_bench.config.schema import ConfigError
+from lenet_bench.execution import progress as progress_module
+from lenet_bench.execution.progress import Progress
+from lenet_bench.execution.sweep import EngineOptions, engine_options
+from lenet_bench.records.run_directory import read_status
+from lenet_bench.training.loop import Outcome
 
 LONG = (
     "dataset=fake", "dataset.images=300", "batch_size=8", "iterations=1000000", "probe.every=0",
@@ -375,7 +375,7 @@ def test_durations_read_well(seconds: float, text: str) -> None:
 def test_a_terminal_gets_a_live_bar() -> None:
     """In a pseudo-terminal; the real class in a process of its own."""
     code = (
-        "import time; from lenet_bench.progress import Progress\n"
+        "import time; from lenet_bench.execution.progress import Progress\n"
         "p = Progress(2, 1)\n"
         "with p.training(100, 1, 1):\n"
         "    for _ in range(5):\n"

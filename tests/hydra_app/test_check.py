@@ -21,15 +21,16 @@ from pathlib import Path
 import pytest
 
 import lenet_bench
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import ConfigError
-from lenet_bench.initialization import SCHEMES
-from lenet_bench.optimizers import OPTIMIZERS
-from lenet_bench.schedules import SCHEDULES
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.initialization import SCHEMES
+from lenet_bench.choices.optimizers import OPTIMIZERS
+from lenet_bench.choices.schedules import SCHEDULES
+from lenet_bench.config.schema import ConfigError
 
 SERVER = """
 import json, os, sys
-from lenet_bench import __main__ as entry, sweep
+from lenet_bench import __main__ as entry
+from lenet_bench.execution import sweep
 
 def answer(arguments, folder, environment):
     os.chdir(folder)

@@ -27,10 +27,11 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
-from lenet_bench import command_line, sweep
-from lenet_bench.composition import SweepLoader
-from lenet_bench.duplicates import duplicate
-from lenet_bench.jobs import JobRunner
+from lenet_bench.execution import sweep
+from lenet_bench.hydra_app import check as command_line
+from lenet_bench.hydra_app.fast_composition import SweepLoader
+from lenet_bench.hydra_app.fast_copies import duplicate
+from lenet_bench.hydra_app.fast_jobs import JobRunner
 
 # What a command line may give to a job, mistakes included.
 OURS = (
@@ -458,7 +459,9 @@ def test_another_hydra_runs_its_own_way(
     """What this version's `run_job` does is not known of the next."""
     called = []
     monkeypatch.setattr(hydra, "__version__", "1.4.0")
-    monkeypatch.setattr("lenet_bench.jobs.run_job", lambda **arguments: called.append(arguments))
+    monkeypatch.setattr(
+        "lenet_bench.hydra_app.fast_jobs.run_job", lambda **arguments: called.append(arguments)
+    )
     config = lenet.hydras.load_sweep_config(lenet.master, ["seed=1"])
     JobRunner(HydraContext(lenet.hydras, Callbacks()), print).run(config)
     assert called[0]["config"] is config

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Lenet
 from hydra.test_utils.launcher_common_tests import (
     BatchedSweeperTestSuite,
     IntegrationTestSuite,
@@ -16,8 +15,9 @@ from hydra.test_utils.launcher_common_tests import (
 )
 from PIL import Image
 
-from lenet_bench import sweep
-from lenet_bench.records import read_status
+from lenet_bench.execution import sweep
+from lenet_bench.records.run_directory import read_status
+from tests.conftest import Lenet
 
 TINY = (
     "dataset=fake", "dataset.images=150", "batch_size=16", "iterations=4", "probe.every=2",

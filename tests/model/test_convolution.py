@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lenet_bench import convolution
-from lenet_bench.convolution import Part, convolve_and_pool
+from lenet_bench.model import convolution
+from lenet_bench.model.convolution import Part, convolve_and_pool
 
 
 def drawn(*shape: int) -> Tensor:

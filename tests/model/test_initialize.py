@@ -13,9 +13,9 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.initialization import SCHEMES, gain_factor, initialize
-from lenet_bench.model import BatchNorm, LeNet, activation_module
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.initialization import SCHEMES, gain_factor, initialize
+from lenet_bench.model.lenet import BatchNorm, LeNet, activation_module
 
 GIVEN_GAIN = 1.7
 NO_NORM_OR_NORM: tuple[BatchNorm, ...] = ("none", "before")
@@ -74,7 +74,7 @@ VARIANCES: dict[str, tuple[Callable[[int, int], float], bool]] = {
 
 def test_the_schemes_are_the_designs_and_need_no_torch() -> None:
     code = (
-        "import sys; from lenet_bench.initialization import SCHEMES, gain_factor;"
+        "import sys; from lenet_bench.choices.initialization import SCHEMES, gain_factor;"
         "gain_factor('kaiming_normal', 'auto', 1.0); print(*SCHEMES, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

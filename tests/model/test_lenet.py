@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.model import (
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.model.lenet import (
     BatchNorm,
     LeNet,
     Pool,

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from conftest import Configure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lenet_bench import build
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import RunConfig
-from lenet_bench.model import LeNet
-from lenet_bench.stack import Batch, Group, RunActivation, Stack, _blocks, cross_entropy
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.config.schema import RunConfig
+from lenet_bench.model.lenet import LeNet
+from lenet_bench.model.stack import Batch, Group, RunActivation, Stack, _blocks, cross_entropy
+from lenet_bench.training import build
+from tests.conftest import Configure
 
 CPU = torch.device("cpu")
 SHAPE = build.ImageShape(channels=3, size=20, classes=4)
@@ -52,7 +52,7 @@ class Scaled(nn.Module):
 
 def configs_of(configure: Configure, names: Sequence[str], *overrides: str) -> list[RunConfig]:
     """A run for each name, every one with other initial weights."""
-    path = ("activation.path=test_stack:Scaled",)
+    path = ("activation.path=tests.model.test_stack:Scaled",)
     return [
         configure(
             *SMALL,

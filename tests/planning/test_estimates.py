@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Configure, load
 from torch.utils.flop_counter import FlopCounterMode
 
-from lenet_bench import build, estimates
-from lenet_bench.errors import DatasetError
-from lenet_bench.estimates import Images, estimate, images, worker_memory
+from lenet_bench.common.errors import DatasetError
+from lenet_bench.planning import estimates
+from lenet_bench.planning.estimates import Images, estimate, images, worker_memory
+from lenet_bench.training import build
+from tests.conftest import Configure, load
 
 SHAPES = (
     (),

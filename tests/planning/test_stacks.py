@@ -8,15 +8,22 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
-from conftest import Configure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import RunConfig
-from lenet_bench.estimates import Estimate
-from lenet_bench.planner import LARGEST_STACK, OVERHEAD, arrange, compatibility, makespan, plan
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.config.schema import RunConfig
+from lenet_bench.planning.estimates import Estimate
+from lenet_bench.planning.stacks import (
+    LARGEST_STACK,
+    OVERHEAD,
+    arrange,
+    compatibility,
+    makespan,
+    plan,
+)
+from tests.conftest import Configure
 
 # What may differ inside a stack, and what keeps runs apart.
 FREE = {"activation", "init", "optimizer", "schedule", "lr", "weight_decay", "seed"}

@@ -17,12 +17,18 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Configure, train
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lenet_bench.records import COLUMNS, RunRecorder, mark_failed, mark_interrupted, read_status
+from lenet_bench.records.run_directory import (
+    COLUMNS,
+    RunRecorder,
+    mark_failed,
+    mark_interrupted,
+    read_status,
+)
+from tests.conftest import Configure, train
 
 SMALL = (
     "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8", "iterations=24",
@@ -214,7 +220,7 @@ def test_an_interrupt_that_nobody_handles_loses_no_iteration(
 
 
 def test_a_failure_keeps_its_rows_and_tells_why(configure: Configure, tmp_path: Path) -> None:
-    path = "activation.path=test_records:Exhausted"
+    path = "activation.path=tests.records.test_run_directory:Exhausted"
     config = configure(*SMALL, "activation=custom", path)
     (run,) = train([config], tmp_path)
     assert run.outcome.status == "failed"
@@ -222,7 +228,7 @@ def test_a_failure_keeps_its_rows_and_tells_why(configure: Configure, tmp_path: 
     status = strict(run.directory / "status.json")
     assert (status["status"], status["error"]) == ("failed", "ArithmeticError: out of numbers")
     assert "ArithmeticError: out of numbers\nsecond line" in status["failure"]["traceback"]
-    assert "test_records.py" in status["failure"]["traceback"]
+    assert "test_run_directory.py" in status["failure"]["traceback"]
     # Each layer has a module of its own: the 15th iteration failed.
     assert list(run.train["iteration"]) == list(range(1, 15))
     assert status["iteration"] == 14

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lenet_bench.claims.results import TUNED, headings, main, tuned_table
-from lenet_bench.errors import UserError
+from lenet_bench.common.errors import UserError
+from lenet_bench.reporting.claims_markdown import TUNED, headings, main, tuned_table
 
-REFERENCE = Path(__file__).resolve().parents[1] / "runs" / "reference" / "claims-digits"
+REFERENCE = Path(__file__).resolve().parents[2] / "runs" / "reference" / "claims-digits"
 
 
 def copied(folder: Path) -> Path:

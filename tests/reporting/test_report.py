@@ -16,7 +16,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from fabricate import descent, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,12 +24,12 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from rich.console import Console
 
-from lenet_bench.activations import ACTIVATIONS
 from lenet_bench.analysis import Sweep, load_sweep
 from lenet_bench.analysis.lines import describe_value
-from lenet_bench.errors import UserError
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.commands.report import main
+from lenet_bench.common.errors import UserError
 from lenet_bench.reporting import figures, rates
-from lenet_bench.reporting.__main__ import main
 from lenet_bench.reporting.comparison import compare
 from lenet_bench.reporting.curves import (
     MOST_POINTS,
@@ -49,6 +48,7 @@ from lenet_bench.reporting.tables import (
     verdict_lines,
 )
 from lenet_bench.reporting.words import NOTHING, p_value
+from tests.fabricate import descent, write_run
 
 
 def three(directory: Path, seeds: int = 3, iterations: int = 200) -> Path:
@@ -809,7 +809,7 @@ def test_the_title_names_activations_in_the_tables_order(tmp_path: Path) -> None
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from lenet_bench.reporting.__main__ import main\n"
+        "from lenet_bench.commands.report import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'pandas', 'matplotlib', 'torch', 'numpy'} & set(sys.modules)\n"

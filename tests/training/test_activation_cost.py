@@ -19,8 +19,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.activation_cost import PANELS, drawn
-from lenet_bench import activation_cost
-from lenet_bench.activation_cost import (
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.common.errors import UserError
+from lenet_bench.model.stack import RunActivation, Stack
+from lenet_bench.training import activation_cost
+from lenet_bench.training.activation_cost import (
     CHANNELS,
     KEYS,
     MAPS,
@@ -31,9 +34,6 @@ from lenet_bench.activation_cost import (
     summarise,
     tasks,
 )
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.errors import UserError
-from lenet_bench.stack import RunActivation, Stack
 
 WHERE_AND_PASS = {
     ("element", "forward"),
@@ -48,7 +48,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the command leaves behind after one round of the whole zoo."""
     output = tmp_path_factory.mktemp("cost") / "out"
     command = [sys.executable, "-m", "benchmarks.activation_cost", "--rounds", "1"]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [*command, "--output", str(output)], cwd=root, capture_output=True, text=True
     )
@@ -237,7 +237,7 @@ def test_what_cannot_be_measured_is_said(rounds: int, names: list[str], message:
 
 def test_ctrl_c_ends_the_command_with_a_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.activation_cost", "--output", str(tmp_path / "o")]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(
         command,
         cwd=root,

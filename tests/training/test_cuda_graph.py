@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Configure, train
 from pandas.testing import assert_frame_equal
 from torch import Tensor
 
-from lenet_bench.capture import Replayed
+from lenet_bench.training.cuda_graph import Replayed
+from tests.conftest import Configure, train
 
 TINY = (
     "dataset=fake", "dataset.images=200", "batch_size=16", "iterations=12", "probe.every=4",

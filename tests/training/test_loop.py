@@ -12,25 +12,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Configure, Trained, load, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lenet_bench import build
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import RunConfig
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.common.errors import UserError
+from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset, Split
-from lenet_bench.errors import UserError
-from lenet_bench.model import LeNet
-from lenet_bench.stack import Stack
-from lenet_bench.training import Images, evaluate_model, image_shape
+from lenet_bench.model.lenet import LeNet
+from lenet_bench.model.stack import Stack
+from lenet_bench.training import build
+from lenet_bench.training.loop import Images, evaluate_model, image_shape
+from tests.conftest import Configure, Trained, load, train
 
 SMALL = (
     "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8", "iterations=22",
     "probe.every=0",
 )  # fmt: skip
 EXACT = (*SMALL, "precision=float64", "evaluate.every=14", "model.width=0.6")
-OWN = ("activation=custom", "activation.path=test_training:Bend")
+OWN = ("activation=custom", "activation.path=tests.training.test_loop:Bend")
 
 
 class Bend(nn.Module):

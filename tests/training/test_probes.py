@@ -12,17 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Configure, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lenet_bench import build
-from lenet_bench.activations import ACTIVATIONS
-from lenet_bench.config import RunConfig
-from lenet_bench.model import LeNet
-from lenet_bench.probes import Probe
-from lenet_bench.records import COLUMNS
-from lenet_bench.stack import Stack
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.config.schema import RunConfig
+from lenet_bench.model.lenet import LeNet
+from lenet_bench.model.stack import Stack
+from lenet_bench.records.run_directory import COLUMNS
+from lenet_bench.training import build
+from lenet_bench.training.probes import Probe
+from tests.conftest import Configure, train
 
 CPU = torch.device("cpu")
 SHAPE = build.ImageShape(channels=1, size=20, classes=4)
@@ -61,7 +61,7 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 def config_of(configure: Configure, name: str, *overrides: str) -> RunConfig:
-    path = ("activation.path=test_probes:Folded",) if name == "custom" else ()
+    path = ("activation.path=tests.training.test_probes:Folded",) if name == "custom" else ()
     activation = configure(f"activation={name}", *path).activation
     return configure(*SMALL, *overrides, activation=activation)
 

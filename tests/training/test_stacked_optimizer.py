@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lenet_bench.errors import UserError
-from lenet_bench.optimizers import OPTIMIZERS, OptimizerSettings, StackedOptimizer, block_key
-from lenet_bench.schedules import learning_rates
+from lenet_bench.choices.optimizers import (
+    OPTIMIZERS,
+    OptimizerSettings,
+    StackedOptimizer,
+    block_key,
+)
+from lenet_bench.choices.schedules import learning_rates
+from lenet_bench.common.errors import UserError
 
 TORCH: dict[str, Any] = {
     "sgd": torch.optim.SGD,

@@ -2,8 +2,8 @@
 
 Hydra imports every plugin at start-up, so this file imports nothing heavy. Each job is run as Hydra
 runs it: it gets its directory, its `.hydra/` and its callbacks. The job only says what it wants to
-train (`lenet_bench.sweep.task`); what was said is then trained together. A task that is not
-lenet-bench's simply runs, job after job.
+train (`lenet_bench.execution.sweep.task`); what was said is then trained together. A task that is
+not lenet-bench's simply runs, job after job.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class StackedLauncher(Launcher):
         """
         from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-        from lenet_bench.composition import SweepLoader
-        from lenet_bench.progress import Ticker
+        from lenet_bench.execution.progress import Ticker
+        from lenet_bench.hydra_app.fast_composition import SweepLoader
 
         self.ticker = Ticker(CHECKED)
         if type(hydra_context.config_loader) is ConfigLoaderImpl:
@@ -90,10 +90,10 @@ class StackedLauncher(Launcher):
         Returns:
             A `JobReturn` per job; its value is the run's last validation loss in nats.
         """
-        from lenet_bench import sweep
-        from lenet_bench.errors import UserError
-        from lenet_bench.jobs import JobRunner
-        from lenet_bench.planner import PLAN_FILE
+        from lenet_bench.common.errors import UserError
+        from lenet_bench.execution import sweep
+        from lenet_bench.hydra_app.fast_jobs import JobRunner
+        from lenet_bench.planning.stacks import PLAN_FILE
 
         setup_globals()
         sweep.register_resolvers()
