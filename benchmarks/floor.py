@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from benchmarks.pace import Pacer, available_cores
+from benchmarks.pace import Pacer
 from benchmarks.workload import Workload
+from lenet_bench.common.machine import available_cores
 
 SIDE = 2048  # of the matrices; large enough for the full rate, small enough to stay in cache blocks
 PRODUCT_FLOPS = 2 * SIDE**3  # of one product

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pace import available_cores
+from lenet_bench.common.machine import available_cores
 from lenet_bench.records.run_directory import commit
 
 PACKAGES = (

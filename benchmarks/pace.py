@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.contender import ContenderError, Measurement
 from benchmarks.workload import Workload
+from lenet_bench.common.machine import available_cores
 
 PATIENCE = 900.0  # seconds without an answer, after which a peer counts as hung
 
@@ -224,10 +225,3 @@ class Peer:
             blocks.append(block)
             seconds.append(took)
         return seconds
-
-
-def available_cores() -> list[int]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.contender import Contender, ContenderError, Measurement
-from benchmarks.pace import available_cores
+from lenet_bench.common.machine import available_cores
 
 LOAD_WINDOW = 0.3  # seconds
 

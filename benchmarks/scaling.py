@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from benchmarks.contender import Contender
-from benchmarks.pace import available_cores
 from benchmarks.rounds import measure, output_folder, scratch_folder, use_cores
 from benchmarks.sweeps import Sweep
 from benchmarks.throughput import ACTIVATIONS, BLOCK, QUIET, add_common_options, mixed, rates
 from benchmarks.workload import BATCH, SIZE, data_arguments, load
+from lenet_bench.common.machine import available_cores
+from lenet_bench.config.budget import SHORTEST_AUTO_INTERVAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +147,7 @@ def dataset_panel(common: Common) -> list[Setting]:
 
 def observation_panel(common: Common) -> list[Setting]:
     """Records, probes and evaluations on and off, from one evaluation to the next."""
-    period = max(common.train_images // BATCH, 200)
+    period = max(common.train_images // BATCH, SHORTEST_AUTO_INTERVAL)
     unprobed, unevaluated = QUIET
     sweep = mixed(RUNS)
     return [

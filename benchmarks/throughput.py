@@ -20,10 +20,12 @@ from rich.console import Console
 
 from benchmarks import floor
 from benchmarks.contender import Contender
-from benchmarks.pace import Pace, Peer, available_cores
+from benchmarks.pace import Pace, Peer
 from benchmarks.rounds import measure, output_folder, scratch_folder, use_cores
 from benchmarks.sweeps import Sweep
 from benchmarks.workload import BATCH, FAKE_IMAGES, Workload, prepare
+from lenet_bench.common.machine import available_cores
+from lenet_bench.config.budget import SHORTEST_AUTO_INTERVAL
 
 METHODS = (
     *("ours", "tutorial", "lightning", "in_memory", "pinned", "torch_func", "jax", "joblib"),
@@ -116,7 +118,7 @@ def ours(workload: Workload, runs: Sequence[int], iterations: int, folder: Path)
     ]
     if 16 in runs:
         # From one evaluation to the next, so that each cost counts as often as it arises.
-        period = max(workload.per_epoch, 200)
+        period = max(workload.per_epoch, SHORTEST_AUTO_INTERVAL)
         found.append(
             Sweep(
                 "ours_observed",

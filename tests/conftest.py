@@ -170,7 +170,7 @@ def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singlet
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     # A process that has loaded all the libraries has other threads; its memory is left alone.
-    monkeypatch.setattr(local, "_keep_memory", lambda: None)
+    monkeypatch.setattr(local, "keep_memory", lambda: None)
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sweep, "_state", sweep._State())

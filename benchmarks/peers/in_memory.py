@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from benchmarks.pace import Pacer, available_cores
+from benchmarks.pace import Pacer
 from benchmarks.peers.network import make_net
 from benchmarks.workload import Workload
+from lenet_bench.common.machine import available_cores
 
 
 def train(workload: Workload, pacer: Pacer, *, models: int, loaders: int, seed: int) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from lenet_bench.claims.evaluation import COLUMNS
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.common.errors import UserError
-from lenet_bench.common.files import replace
+from lenet_bench.common.files import write_atomically
 from lenet_bench.records.loading import READ_EXACTLY
 
 OVERRIDES = "overrides.json"
@@ -74,6 +74,6 @@ def write(path: Path, content: str) -> None:
         UserError: It cannot be written.
     """
     try:
-        replace(path, content.encode())
+        write_atomically(path, content.encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None

@@ -18,7 +18,7 @@ def new_folder(name: str) -> Path:
     return candidate
 
 
-def replace(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part.
 
     Raises:

@@ -25,6 +25,7 @@ from lenet_bench.choices.parameters import Parameter
 from lenet_bench.choices.schedules import SCHEDULES
 from lenet_bench.choices.split_sizes import KNOWN, Facts, check_train_size, validation_images
 from lenet_bench.common.errors import DatasetError, UserError
+from lenet_bench.config.budget import warmup_problem
 
 MISSING = "???"  # OmegaConf's mark for a value that the user has to give
 
@@ -368,19 +369,17 @@ INTERPLAY = (
 
 def _contradictions(config: RunConfig) -> Iterable[str]:
     """What no single key can show: values that are each allowed but not together."""
-    optimizer, schedule = config.optimizer.parameters, config.schedule.parameters
+    optimizer = config.optimizer.parameters
     if optimizer.get("nesterov") and not optimizer["momentum"]:
         yield "optimizer.nesterov=true: needs optimizer.momentum > 0"
-    if config.epochs is None and schedule["warmup"] >= config.iterations:
-        yield (
-            f"schedule.warmup={schedule['warmup']}: must be less than the budget, "
-            f"iterations={config.iterations}"
-        )
     if config.activation.name != "custom":
         entry = ACTIVATIONS[config.activation.name]
         if conflict := entry.conflict(**config.activation.parameters):
             yield f"activation={entry.name}: {conflict}"
-    yield from _misfits(config)
+    images, problems = _training_images(config)
+    yield from problems
+    if problem := warmup_problem(config, images):
+        yield problem
     dataset = config.dataset
     if dataset.name == "image_folder" and dataset.root is None:
         yield "dataset.root=null: must be given, as in dataset.root=FOLDER"
@@ -395,41 +394,36 @@ def _contradictions(config: RunConfig) -> Iterable[str]:
             )
 
 
-def _misfits(config: RunConfig) -> Iterable[str]:
-    """Sizes of splits, batch and warm-up that do not fit the images, where these are known."""
+def _training_images(config: RunConfig) -> tuple[int | None, list[str]]:
+    """How many images will be trained on, None where only reading the data would tell.
+
+    Returns:
+        The number, and what is wrong with the sizes of splits and batch.
+    """
     dataset = config.dataset
     known = KNOWN.get(dataset.name)
-    images: int | None
     if dataset.name == "fake":
         images, classes = dataset.images or 1000, dataset.classes or 10
         known = Facts(images, images // 5, classes, dataset.channels or 3)
         if images < 2 * classes:
-            yield f"dataset.images={images}: must be at least 2 for each of {classes} classes"
-            return
-    images = dataset.train_size
+            return None, [
+                f"dataset.images={images}: must be at least 2 for each of {classes} classes"
+            ]
+    training, problems = dataset.train_size, []
     if known is not None:
         available, classes = known.train, known.classes
         try:
             available -= validation_images(dataset.validation_size, available, classes)
             if dataset.train_size is not None:
                 check_train_size(dataset.train_size, available, classes)
-            images = images or available
+            training = training or available
         except DatasetError as error:
-            yield str(error)
-    if images is None:
-        return
-    if images < config.batch_size:
+            problems.append(str(error))
+    if training is not None and training < config.batch_size:
         most = (
-            f"dataset.train_size={images}"
+            f"dataset.train_size={training}"
             if dataset.train_size is not None
-            else f"the {images:,} training images of dataset={dataset.name}"
+            else f"the {training:,} training images of dataset={dataset.name}"
         )
-        yield f"batch_size={config.batch_size}: must not exceed {most}"
-    elif config.epochs is not None:
-        budget = config.epochs * (images // config.batch_size)
-        warmup = config.schedule.parameters["warmup"]
-        if warmup >= budget:
-            yield (
-                f"schedule.warmup={warmup}: must be less than the budget, the {budget:,} "
-                f"iterations of epochs={config.epochs}"
-            )
+        problems.append(f"batch_size={config.batch_size}: must not exceed {most}")
+    return training, problems

@@ -20,6 +20,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.machine import available_cores
+from lenet_bench.config.budget import budget, warmup_problem
 from lenet_bench.config.schema import ConfigError, RunConfig, parse
 from lenet_bench.planning import stacks as planner
 from lenet_bench.planning.stacks import SweepPlan
@@ -338,12 +340,11 @@ def arrange(configs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepP
     Raises:
         UserError: A device is not there.
     """
-    from lenet_bench.execution import workers as local
     from lenet_bench.training import build
 
     devices = _devices(configs.values())
     cpu = trains_on_cpu(configs.values())
-    workers = options.workers or (local.available_cores() if cpu else 1)  # a GPU serves one
+    workers = options.workers or (len(available_cores()) if cpu else 1)  # a GPU serves one
     return planner.arrange(
         configs,
         workers=workers,
@@ -403,13 +404,10 @@ def _train(
     total = 0
     for job in jobs:
         for run in job.runs:
-            budget = build.budget(run.config, len(loaded[job.dataset].train))
-            warmup = run.config.schedule.parameters["warmup"]
-            if warmup >= budget:  # known beforehand but for the images of a folder
-                raise UserError(
-                    f"schedule.warmup={warmup}: must be less than the budget, {budget:,} iterations"
-                )
-            total += budget
+            images = len(loaded[job.dataset].train)
+            if problem := warmup_problem(run.config, images):
+                raise UserError(problem)  # known beforehand but for the images of a folder
+            total += budget(run.config, images)
     stop = local.StopRequest()
     with progress.training(total, len(jobs), workers):
         local.train(

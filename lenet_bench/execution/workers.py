@@ -7,7 +7,6 @@ one more try and never the others; Ctrl-C lets every worker write what it has.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -21,16 +20,12 @@ import torch
 from torch import multiprocessing
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.machine import available_cores
+from lenet_bench.common.memory import MALLOC_SETTINGS, environment, keep_memory
 from lenet_bench.datasets import Dataset
 from lenet_bench.records.run_directory import mark_failed, mark_interrupted
 from lenet_bench.training.loop import Outcome, Run, train_stack
 
-# glibc returns large blocks to the system at once and pays for fresh pages at every iteration;
-# these thresholds let it keep them. Read when a process starts.
-MALLOC_SETTINGS = {
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-    "MALLOC_TRIM_THRESHOLD_": "8000000000",
-}
 TRIES = 2  # of a stack whose worker died
 
 
@@ -80,13 +75,6 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
-def available_cores() -> int:
-    """Processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def train(
     jobs: Sequence[StackJob],
     datasets: Mapping[str, Dataset],
@@ -108,7 +96,7 @@ def train(
             those others are recorded as interrupted.
     """
     if workers == 1:
-        _keep_memory()
+        keep_memory()
         with stop.handled():
             for job in jobs:
                 outcomes = (
@@ -170,7 +158,7 @@ class _Pool:
         self.running: dict[Any, StackJob | None] = {}
 
     def run(self) -> None:
-        with self.stop.handled(self._pass_on), _environment(MALLOC_SETTINGS):
+        with self.stop.handled(self._pass_on), environment(MALLOC_SETTINGS):
             try:
                 for _ in range(min(self.workers, len(self.waiting))):
                     self._start_worker()
@@ -191,7 +179,7 @@ class _Pool:
     def _start_worker(self) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        threads = max(1, available_cores() // self.workers)
+        threads = max(1, len(available_cores()) // self.workers)
         process = context.Process(target=_work, args=(theirs, self.datasets, threads))
         # From a terminal Ctrl-C reaches the workers too; only this process is to pass it on.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -271,26 +259,3 @@ def _work(pipe: Connection, datasets: Mapping[str, Dataset], threads: int) -> No
         with contextlib.suppress(EOFError, OSError):
             while (job := pipe.recv()) is not None:
                 pipe.send(("finished", _train_job(job, datasets, progress, stop)))
-
-
-@contextlib.contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the processes started meanwhile; the user's own win."""
-    added = [name for name in settings if name not in os.environ]
-    os.environ.update({name: settings[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-def _keep_memory() -> None:
-    """What `MALLOC_SETTINGS` do, for a process that runs already, as far as glibc allows."""
-    if not sys.platform.startswith("linux"):
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        trim_threshold, mmap_max, largest = -1, -4, 2**31 - 1
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, largest)

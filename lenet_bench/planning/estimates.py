@@ -28,6 +28,7 @@ from pathlib import Path
 from lenet_bench.choices.image_files import scan
 from lenet_bench.choices.optimizers import OPTIMIZERS
 from lenet_bench.choices.split_sizes import KNOWN, validation_images
+from lenet_bench.config.budget import budget, evaluation_interval
 from lenet_bench.config.schema import DatasetConfig, RunConfig
 
 PASSES = 3  # forward, backward to the inputs, backward to the weights
@@ -112,15 +113,13 @@ def estimate(config: RunConfig, data: Images) -> Estimate:
     """
     parameters, multiplications, values = _shape(config, data)
     forward = 2.0 * multiplications
-    batches = data.train // config.batch_size
-    iterations = config.iterations if config.epochs is None else config.epochs * batches
+    iterations = budget(config, data.train)
     seen = PASSES * config.batch_size * iterations
     if config.probe.every:
         # The gradient is that of one batch.
         probed = PROBE_PASSES * min(config.probe.images, data.train) + PASSES * config.batch_size
         seen += (iterations // config.probe.every + 1) * probed
-    every = config.evaluate.every
-    between = max(batches, 200) if every == "auto" else every
+    between = evaluation_interval(config, data.train)
     if between:
         sample = min(config.evaluate.train_images or data.train, data.train)
         seen += (iterations // between + 1) * (sample + max(data.total - data.train, 0) // 2)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.common.files import write_atomically
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.planning.estimates import Estimate, Images, estimate, images, worker_memory
 
@@ -71,10 +72,8 @@ class SweepPlan:
             }
             for stack in self.stacks
         ]
-        partial = file.with_suffix(".partial")
         content = {"workers": self.workers, "stacks": stacks}
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def arrange(

@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from lenet_bench.common.files import write_atomically
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -85,10 +87,9 @@ class RunRecorder:
         """Replace `weights.pt` by a plain `LeNet` state dict."""
         import torch
 
-        target = self.directory / "weights.pt"
-        partial = target.with_suffix(".partial")
-        torch.save(dict(state), partial)
-        partial.replace(target)
+        content = io.BytesIO()
+        torch.save(dict(state), content)
+        write_atomically(self.directory / "weights.pt", content.getvalue())
 
     def status(
         self,
@@ -138,10 +139,8 @@ class RunRecorder:
 
 def write_status(directory: Path, content: Mapping[str, Any]) -> None:
     """Write `status.json` atomically; numbers that are not finite become null."""
-    target = directory / "status.json"
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
-    partial.replace(target)
+    text = json.dumps(_finite(content), indent=2) + "\n"
+    write_atomically(directory / "status.json", text.encode())
 
 
 def read_status(directory: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from lenet_bench.analysis.tuning import choices, obstacle
 from lenet_bench.claims.evaluation import claims_in
 from lenet_bench.claims.tables import is_claims_folder
 from lenet_bench.common.errors import UserError
-from lenet_bench.common.files import replace
+from lenet_bench.common.files import write_atomically
 from lenet_bench.records.loading import Sweep, identity_keys, load_sweep
 from lenet_bench.reporting import claims_page as page
 from lenet_bench.reporting import figures, html, rates
@@ -105,14 +105,14 @@ def write_report(
         summary["directory"] = [
             os.path.relpath(Path(run).resolve(), output.resolve()) for run in summary["directory"]
         ]
-        replace(paths[0], summary.to_csv(index=False).encode())
+        write_atomically(paths[0], summary.to_csv(index=False).encode())
         tables = {"comparisons": comparisons, "tuned": tuned, "claims": claims}
         for name, table in tables.items():
             path = output / f"{name}.csv"
             if table.empty:
                 path.unlink(missing_ok=True)
                 continue
-            replace(path, table.to_csv(index=False).encode())
+            write_atomically(path, table.to_csv(index=False).encode())
             paths.append(path)
         pictures = {}
         for name, figure in _figures(sweep, summary, notes).items():
@@ -122,7 +122,7 @@ def write_report(
                     path.unlink(missing_ok=True)
                     continue
                 content = figures.save(figure, path)
-                replace(path, content)
+                write_atomically(path, content)
                 paths.append(path)
                 if suffix == "png":
                     pictures[name] = content
@@ -131,7 +131,7 @@ def write_report(
             *(title, summary, groups, keys, comparisons, tuned, claims),
             *(troubles, tuple(notes), tuple(paths)),
         )
-        replace(paths[-1], render(report, pictures).encode())
+        write_atomically(paths[-1], render(report, pictures).encode())
     except OSError as error:
         raise UserError(
             f"{error.filename or output}: cannot be written: {error.strerror}; choose "

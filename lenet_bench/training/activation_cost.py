@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.choices.optimizers import OptimizerSettings, StackedOptimizer
 from lenet_bench.common.errors import UserError
-from lenet_bench.execution.workers import MALLOC_SETTINGS
+from lenet_bench.common.memory import MALLOC_SETTINGS
 from lenet_bench.model.autograd import elementwise
 from lenet_bench.model.lenet import LeNet, activation_module
 from lenet_bench.model.stack import Batch, RunActivation, Stack, cross_entropy

@@ -182,33 +182,6 @@ def learning_rate_of_each_iteration(config: RunConfig, iterations: int) -> list[
     )
 
 
-def iterations_per_epoch(config: RunConfig, training_images: int) -> int:
-    """Whole batches in the training split; the last, smaller one is dropped.
-
-    Raises:
-        UserError: The batch is larger than the training split.
-    """
-    if config.batch_size > training_images:
-        raise UserError(
-            f"batch_size={config.batch_size}: the training split of dataset={config.dataset.name} "
-            f"has {training_images} images; use that many or fewer"
-        )
-    return training_images // config.batch_size
-
-
-def budget(config: RunConfig, training_images: int) -> int:
-    """Iterations to train for: `epochs` where it is set, `iterations` otherwise."""
-    per_epoch = iterations_per_epoch(config, training_images)
-    return config.iterations if config.epochs is None else config.epochs * per_epoch
-
-
-def evaluation_interval(config: RunConfig, training_images: int) -> int:
-    """Iterations between evaluations; 0 for none."""
-    if config.evaluate.every == "auto":
-        return max(iterations_per_epoch(config, training_images), 200)
-    return config.evaluate.every
-
-
 def check_on_this_machine(configs: Iterable[RunConfig]) -> None:
     """Find, before any data are loaded, what the configuration alone cannot tell.
 

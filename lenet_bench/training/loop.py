@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lenet_bench.choices.optimizers import StackedOptimizer
+from lenet_bench.config.budget import budget, evaluation_interval, iterations_per_epoch
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset, Split
 from lenet_bench.model.lenet import LeNet
@@ -166,9 +167,9 @@ class _StackTrainer:
         self.progress, self.stopped = progress, stopped
         self.device = build.device(common.device, common.precision)
         self.shape = image_shape(dataset)
-        self.iterations = build.budget(common, len(dataset.train))
-        self.per_epoch = build.iterations_per_epoch(common, len(dataset.train))
-        self.evaluate_every = build.evaluation_interval(common, len(dataset.train))
+        self.iterations = budget(common, len(dataset.train))
+        self.per_epoch = iterations_per_epoch(common, len(dataset.train))
+        self.evaluate_every = evaluation_interval(common, len(dataset.train))
 
         parameters = build.PARAMETER_TYPES[common.precision]
         compute = build.COMPUTE_TYPES[common.precision]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.common.errors import UserError
+from lenet_bench.config.budget import evaluation_interval
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset, Split
 from lenet_bench.model.lenet import LeNet
@@ -484,9 +485,9 @@ def test_evaluation_comes_once_an_epoch_but_never_more_often_than_every_200(
     configure: Configure, digits: Dataset
 ) -> None:
     config = configure("evaluate.every=auto")
-    assert build.evaluation_interval(config.model_copy(update={"batch_size": 128}), 1297) == 200
-    assert build.evaluation_interval(config.model_copy(update={"batch_size": 128}), 45_000) == 351
-    assert build.evaluation_interval(configure("evaluate.every=7"), 45_000) == 7
+    assert evaluation_interval(config.model_copy(update={"batch_size": 128}), 1297) == 200
+    assert evaluation_interval(config.model_copy(update={"batch_size": 128}), 45_000) == 351
+    assert evaluation_interval(configure("evaluate.every=7"), 45_000) == 7
 
 
 def test_what_is_turned_off_stays_empty(configure: Configure, tmp_path: Path) -> None:
