@@ -37,10 +37,12 @@ test: $(STAMP)  ## the whole test suite; leaves nothing behind, not even compile
 	@trap 'find lenet_bench benchmarks tests -name __pycache__ -prune -exec rm -r {} +' EXIT; \
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-lint: $(STAMP)  ## ruff (lint and format) and mypy (strict)
+lint: $(STAMP)  ## ruff (lint, format, complexity), mypy (strict), the order of the rooms, the house rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir $(VENV)/cache/import-linter
+	$(BIN)/python -m tests.house
 
 format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

@@ -59,6 +59,7 @@ def test_the_wheel_holds_all_it_needs_and_no_more(wheel: Path) -> None:
             expected.add(name)
     assert names == expected
     assert "lenet_bench/conf/config.yaml" in names
+    assert "lenet_bench/py.typed" in names
     assert "hydra_plugins/lenet_bench_launcher/stacked.py" in names
     assert "hydra_plugins/__init__.py" not in names
 
