@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -37,6 +37,41 @@ for _variable in ("HYPOTHESIS_STORAGE_DIRECTORY", "XDG_CACHE_HOME", "MPLCONFIGDI
 
 # For the commands that tests start: two threads each crawl where other tests take the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# Every test has exactly one tier: its own mark, or the tier of the folder it stands in.
+TIERS = ("unit", "integration", "slow")
+INTEGRATION_FOLDERS = ("tests", "commands", "execution", "hydra_app")
+
+
+def tier_of(folder: str, fixtures: Collection[str], marks: Iterable[str]) -> str:
+    """The tier of a test: that of its mark, else `integration` for what runs the command.
+
+    Args:
+        folder: The name of the folder that its file stands in.
+        fixtures: The fixtures it uses.
+        marks: The names of its marks.
+
+    Raises:
+        pytest.UsageError: It is marked with several tiers.
+    """
+    own = sorted(set(TIERS) & set(marks))
+    if len(own) > 1:
+        raise pytest.UsageError(f"a test has one tier, not {' and '.join(own)}")
+    if own:
+        return own[0]
+    runs_the_command = folder in INTEGRATION_FOLDERS or "lenet" in fixtures
+    return "integration" if runs_the_command else "unit"
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test its tier."""
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        tier = tier_of(item.path.parent.name, getattr(item, "fixturenames", ()), marks)
+        if tier not in marks:
+            item.add_marker(tier)
 
 
 def pytest_configure() -> None:

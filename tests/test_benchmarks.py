@@ -20,6 +20,7 @@ from benchmarks.workload import Workload
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_a_tiny_benchmark_writes_its_tables(tmp_path: Path) -> None:
     """With the methods that need no extra package and start fast."""
     done = subprocess.run(

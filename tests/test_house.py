@@ -12,6 +12,8 @@ import pytest
 
 from tests.house import FOLDERS, MAX_CLASS_LINES, MAX_FILE_LINES, MAX_ROOT_MODULES, broken_rules
 
+pytestmark = pytest.mark.unit
+
 ROOT = Path(__file__).resolve().parent.parent
 NOBODY: frozenset[str] = frozenset()
 

@@ -64,6 +64,7 @@ def test_the_wheel_holds_all_it_needs_and_no_more(wheel: Path) -> None:
     assert "hydra_plugins/__init__.py" not in names
 
 
+@pytest.mark.slow
 def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     """Installed elsewhere, without the checkout on the path."""
     target, folder = tmp_path / "site", tmp_path / "empty"

@@ -56,6 +56,7 @@ def thinned(values: dict[str, list[str]]) -> dict[str, list[str]]:
     return values
 
 
+@pytest.mark.slow
 @each_preset
 def test_a_preset_trains_from_its_command_to_its_report(
     preset: Path, lenet: Lenet, monkeypatch: pytest.MonkeyPatch

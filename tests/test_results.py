@@ -10,6 +10,8 @@ import pytest
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.reporting.claims_markdown import claims_table, tuned_table
 
+pytestmark = pytest.mark.unit
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "RESULTS.md"
 FOLDERS = {

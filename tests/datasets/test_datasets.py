@@ -257,6 +257,7 @@ def _brighten(data: Dataset) -> None:
     data.validation.labels[0] = 7
 
 
+@pytest.mark.integration
 def test_a_spawned_process_works_on_the_same_memory() -> None:
     data = fake().share_memory()
     data.train.images[0] = 0

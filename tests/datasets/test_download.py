@@ -372,6 +372,7 @@ def wait_for_request(server: Server) -> None:
     assert server.asked
 
 
+@pytest.mark.integration
 def test_two_processes_at_once_download_one_whole_file(
     server: Server, archive: bytes, tmp_path: Path
 ) -> None:
@@ -402,6 +403,7 @@ def test_an_interrupted_download_starts_afresh(
     assert len(cifar10(tmp_path).train) == 24
 
 
+@pytest.mark.integration
 def test_a_killed_download_starts_afresh(server: Server, archive: bytes, tmp_path: Path) -> None:
     server.stall = threading.Event()
     process = loader(tmp_path)
