@@ -6,20 +6,19 @@ run leaves them damaged.
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-LAYERS = ("conv1", "conv2", "fc1", "fc2", "logits")
-PROBED = (
-    "iteration,layer,units,dead_fraction,dormant_fraction,saturated_fraction,zero_fraction,died,"
-    "revived,activation_mean,activation_std,preactivation_mean,preactivation_std,weight_norm,"
-    "gradient_norm"
-)
+from lenet_bench.common.layers import LOGITS, hidden_layer_names
+from lenet_bench.records.schema import RUN_TABLES, EvaluationRow, LayerRow, TrainRow, names
+
+HIDDEN = hidden_layer_names(2)
 
 
 def configuration(**changes: Any) -> dict[str, Any]:
@@ -65,31 +64,32 @@ def write_run(
     (directory / ".hydra").mkdir(parents=True)
     config = configuration(**changes)
     (directory / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    rows = ["iteration,epoch,lr,loss,accuracy,grad_norm"]
-    rows += [
-        f"{i},{1 + i // 11},{config['lr']},{float(loss)!r},0.5,1.25"
+    train = [
+        TrainRow(i, 1 + i // 11, config["lr"], float(loss), accuracy=0.5, grad_norm=1.25)
         for i, loss in enumerate(losses, start=1)
     ]
-    (directory / "train.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_csv(directory, "train", train)
     accuracies = _accuracies(losses, classes)
-    rows = ["iteration,epoch,split,loss,accuracy"]
-    for i in range(0, len(losses) + 1 if len(losses) else 0, 50):
-        for split in ("train", "validation"):
-            rows.append(f"{i},{1 + i // 11},{split},1.5,{accuracies[min(i, len(losses) - 1)]!r}")
+    evaluations = [
+        EvaluationRow(i, 1 + i // 11, split, 1.5, accuracies[min(i, len(losses) - 1)])
+        for i in range(0, len(losses) + 1 if len(losses) else 0, 50)
+        for split in ("train", "validation")
+    ]
     finished = status == "finished"
     test = test_accuracy
     if test is None and finished:
         test = accuracies[-1]
     if finished:
-        rows.append(f"{len(losses)},9,test,0.7,{test!r}")
-    (directory / "evaluation.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    rows = [PROBED]
+        assert test is not None
+        evaluations.append(EvaluationRow(len(losses), 9, "test", 0.7, test))
+    write_csv(directory, "evaluation", evaluations)
+    layers = []
     for i in range(0, len(losses) + 1, 50):
-        for layer in LAYERS[:-1]:
+        for layer in HIDDEN:
             share = (dead or {}).get(layer, 0.0) * i / max(len(losses), 1)
-            rows.append(f"{i},{layer},84,{share!r},0.0,0.0,0.4,0,0,0.1,0.2,0.0,1.0,3.5,0.1")
-        rows.append(f"{i},logits,,,,,,,,,,,,2.5,0.2")
-    (directory / "layers.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+            layers.append(probed(i, layer, dead_fraction=share))
+        layers.append(logits(i, weight_norm=2.5, gradient_norm=0.2))
+    write_csv(directory, "layers", layers)
     record = {
         "status": status,
         "error": {
@@ -118,6 +118,42 @@ def write_run(
     }
     (directory / "status.json").write_text(json.dumps(record), encoding="utf-8")
     return directory
+
+
+def probed(iteration: int, layer: str, **values: Any) -> LayerRow:
+    """A hidden layer's row of `layers.csv`, a live one but for the `values` given."""
+    row = LayerRow(
+        iteration=iteration,
+        layer=layer,
+        units=84,
+        dead_fraction=0.0,
+        dormant_fraction=0.0,
+        saturated_fraction=0.0,
+        zero_fraction=0.4,
+        died=0,
+        revived=0,
+        activation_mean=0.1,
+        activation_std=0.2,
+        preactivation_mean=0.0,
+        preactivation_std=1.0,
+        weight_norm=3.5,
+        gradient_norm=0.1,
+    )
+    return row._replace(**values)
+
+
+def logits(iteration: int, *, weight_norm: float, gradient_norm: float) -> LayerRow:
+    """The row of `layers.csv` of the output layer, which has norms only."""
+    norms = {"weight_norm": weight_norm, "gradient_norm": gradient_norm}
+    unknown = dict.fromkeys(names(RUN_TABLES["layers"]))
+    return LayerRow(**{**unknown, "iteration": iteration, "layer": LOGITS, "units": 0, **norms})  # type: ignore[arg-type]
+
+
+def write_csv(directory: Path, table: str, rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV of a run directory, its header included."""
+    with (directory / f"{table}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([names(RUN_TABLES[table]), *rows])
 
 
 def descent(

@@ -21,6 +21,7 @@ import pandas as pd
 
 from lenet_bench.analysis.lines import lines_in_order, split_keys
 from lenet_bench.analysis.statistics import MIN_SEEDS, Floats, holm, paired
+from lenet_bench.records.schema import COMPARISONS, names
 
 MOST_PAIRS = 300
 """With more pairs than this, each line is compared with one reference only."""
@@ -62,11 +63,6 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
     }
 )
 
-COLUMNS = (
-    *("quantity", "a", "b", "seeds", "mean_a", "mean_b", "difference", "low", "high"),
-    *("p_value", "p_holm", "effect_size", "probability", "never_a", "never_b", "verdict"),
-)
-
 
 def judged(summary: pd.DataFrame, name: str) -> tuple[pd.Series[float], pd.Series[bool]]:
     """What each run counts as for a quantity of `QUANTITIES`, and whether as *never*.
@@ -95,7 +91,7 @@ def judged(summary: pd.DataFrame, name: str) -> tuple[pd.Series[float], pd.Serie
 def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
     """Every comparison of a sweep.
 
-    Columns: the keys that tell panels apart, then `COLUMNS`. `a` and `b` are labels of
+    Columns: the keys that tell panels apart, then those of `COMPARISONS`. `a` and `b` are labels of
     lines, `seeds` how many pairs have values, `mean_a` and `mean_b` their means,
     `difference` that of a - b (0 where neither of a pair reached the target) with its 95 %
     interval from `low` to `high`, `p_value` the paired t test's and `p_holm` the same after
@@ -124,7 +120,7 @@ def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
             by_seed = _by_seed([runs for _, runs in lines])
             for name in QUANTITIES:
                 rows += [values | row for row in _table(labels, by_seed, pairs, name)]
-    return pd.DataFrame(rows, columns=[*panel_keys, *COLUMNS])
+    return pd.DataFrame(rows, columns=[*panel_keys, *names(COMPARISONS)])
 
 
 def is_distinguishable(row: Mapping[str, Any] | pd.Series[Any]) -> bool:

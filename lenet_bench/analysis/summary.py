@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
+from lenet_bench.records import schema
 from lenet_bench.records.loading import OUTCOMES, Sweep, varying_keys
 
 log = logging.getLogger(__name__)
@@ -30,17 +31,7 @@ WINDOW = 25
 AVERAGED = ("final_train_loss", "mean_train_loss", "iterations_to_target", "test_accuracy")
 """Columns of the summary that the group table averages over seeds."""
 
-SUMMARY = (
-    *("status", "error", "iteration", "budget", "seconds", "classes"),
-    *("final_train_loss", "mean_train_loss", "target_loss", "iterations_to_target"),
-    *("target_reached", "seconds_to_target"),
-    *("target_accuracy", "iterations_to_accuracy", "accuracy_reached", "seconds_to_accuracy"),
-    *("evaluated_train_loss", "evaluated_train_accuracy"),
-    *("final_validation_loss", "final_validation_accuracy"),
-    *("best_validation_accuracy", "best_validation_iteration", "test_loss", "test_accuracy"),
-    *("trained_on", "commit", "started", "ended", "directory"),
-)
-"""The columns of `summary.csv` after the run's name and configuration."""
+SUMMARY = schema.names(schema.SUMMARY)
 
 
 @dataclass(frozen=True)

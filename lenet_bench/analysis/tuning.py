@@ -19,14 +19,7 @@ import pandas as pd
 from lenet_bench.analysis.comparisons import judged, panels_of
 from lenet_bench.analysis.lines import describe_value, lines_in_order
 from lenet_bench.analysis.summary import group_keys, interval
-
-REPORTED = (
-    *("mean_train_loss", "final_train_loss", "validation_loss", "test_accuracy"),
-    "iterations_to_target",
-)
-"""What is reported at the shared and at the tuned rate."""
-
-SETTINGS = ("shared", "tuned")
+from lenet_bench.records.schema import SETTINGS, TUNED, TUNED_QUANTITIES, names
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ def choices(summary: pd.DataFrame) -> pd.DataFrame:
     Columns: the keys of panel and line, `rates` (the grid, as text), `tuned_lr`, `on_edge`
     (none, lowest or highest: a best rate on the edge of the grid may lie beyond it),
     `choosing_seeds` and `reporting_seeds` (text), `shared_lr`; of each quantity in
-    `REPORTED` mean and 95 % interval (Student's t) as `_shared_mean`, `_shared_low`,
+    `TUNED_QUANTITIES` mean and 95 % interval (Student's t) as `_shared_mean`, `_shared_low`,
     `_shared_high` and the same for `tuned`; and how many of the reporting runs `never`
     reached the target or `diverged`. A run that never reached it counts with its budget, a lower
     bound, one that diverged with the accuracy of chance and without a loss. Empty where nothing
@@ -72,7 +65,7 @@ def choices(summary: pd.DataFrame) -> pd.DataFrame:
         }
         for setting in SETTINGS:
             runs = choice.at(setting)
-            for name in REPORTED:
+            for name in TUNED_QUANTITIES:
                 found = interval(_values(runs, name))
                 row[f"{name}_{setting}_mean"] = found.mean
                 row[f"{name}_{setting}_low"] = found.low
@@ -80,18 +73,7 @@ def choices(summary: pd.DataFrame) -> pd.DataFrame:
             row[f"never_{setting}"] = int(judged(runs, "iterations_to_target")[1].sum())
             row[f"diverged_{setting}"] = int((runs["status"] == "diverged").sum())
         rows.append(row)
-    columns = [
-        *(*panel_keys, *line_keys, "rates", "tuned_lr", "on_edge"),
-        *("choosing_seeds", "reporting_seeds", "shared_lr"),
-        *(
-            f"{name}_{setting}_{part}"
-            for name in REPORTED
-            for setting in SETTINGS
-            for part in ("mean", "low", "high")
-        ),
-        *(f"{word}_{setting}" for word in ("never", "diverged") for setting in SETTINGS),
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*panel_keys, *line_keys, *names(TUNED)])
 
 
 def reporting_runs(summary: pd.DataFrame) -> pd.DataFrame:

@@ -16,13 +16,9 @@ import pandas as pd
 from lenet_bench.claims.evidence import Evidence, collect
 from lenet_bench.claims.registry import CLAIMS, Claim
 from lenet_bench.claims.rules import Finding, LackingError
+from lenet_bench.records import schema
 from lenet_bench.records.loading import Sweep
-
-COLUMNS = (
-    *("claim", "statement", "verdict", "effect", "low", "high", "p_value", "seeds", "preset"),
-    *("note", "dataset"),
-)
-"""Of `claims.csv`."""
+from lenet_bench.records.schema import names
 
 PRESET = re.compile(r"^- ['\"]?experiment=([\w/.+-]+)", re.MULTILINE)
 
@@ -96,7 +92,7 @@ def as_frame(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
     """Rows of claims in the registry's order."""
     order = list(CLAIMS)
     ordered = sorted(rows, key=lambda row: order.index(str(row["claim"])))
-    return pd.DataFrame(ordered, columns=list(COLUMNS))
+    return pd.DataFrame(ordered, columns=names(schema.CLAIMS))
 
 
 def preset_of(run: str | Path) -> str | None:

@@ -20,7 +20,10 @@ import pandas as pd
 from lenet_bench.analysis.summary import summarise
 from lenet_bench.analysis.tuning import choices, obstacle, reporting_runs
 from lenet_bench.claims.rules import LackingError
+from lenet_bench.common.layers import LOGITS
+from lenet_bench.records import schema
 from lenet_bench.records.loading import Sweep, varying_keys
+from lenet_bench.records.schema import names
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,8 @@ QUANTITIES = {
 }
 """What claims compare."""
 
-FRACTIONS = ("dead_fraction", "dormant_fraction", "zero_fraction")
-SEEN = ("deaths", "revived", "largest_dead_fraction", "largest_gradient_norm")
-"""Over all probes and hidden layers: units that died or were born dead, and those that revived
-(each as often as it did); the largest dead fraction of a layer, and the largest gradient norm."""
+FRACTIONS = names(schema.FRACTIONS)
+SEEN = names(schema.SEEN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,9 +188,10 @@ def as_table(parts: Sequence[Evidence]) -> pd.DataFrame:
     """
     runs = pd.concat([part.runs for part in parts], ignore_index=True)
     varying = [key for key in varying_keys(_configuration(runs)) if key != "activation"]
-    measured = dict.fromkeys((*QUANTITIES, *FRACTIONS, *SEEN))
-    recorded = [name for name in measured if runs[name].notna().any()]
-    return runs[["run", "activation", *varying, "seed", "status", "never", *recorded]]
+    first, *others = names(schema.EVIDENCE)[1:]
+    always = others[: others.index("never") + 1]
+    recorded = [name for name in others if name in always or runs[name].notna().any()]
+    return runs[["run", first, *varying, *recorded]]
 
 
 def untuned(summary: pd.DataFrame) -> str:
@@ -202,7 +204,7 @@ def of_layers(layers: pd.DataFrame) -> pd.DataFrame:
 
     Columns: `run`, `FRACTIONS`, `SEEN` and the two ratios of `QUANTITIES`.
     """
-    hidden = layers[layers["layer"] != "logits"]
+    hidden = layers[layers["layer"] != LOGITS]
     names = list(FRACTIONS)
     last = hidden.groupby("run", observed=True)["iteration"].transform("max")
     final = hidden[(hidden["iteration"] == last) & (last > 0)]

@@ -13,6 +13,7 @@ from lenet_bench.analysis.tuning import validation_losses
 from lenet_bench.claims.evidence import Evidence, deaths, untuned
 from lenet_bench.claims.kinds import Difference, Test, compare
 from lenet_bench.claims.rules import Comparison, Finding, LackingError, Verdict, decide, too_few
+from lenet_bench.common.layers import LOGITS
 
 SEVERAL = 2.0
 LEARNED = 0.95
@@ -27,7 +28,7 @@ def dead_stays_dead() -> Test:
         hot = _probed(runs[(runs["activation"] == "relu") & (runs["lr"] >= 0.1)])
         by_seed = hot.groupby("seed")[["deaths", "revived"]].sum()
         probes = evidence.layers
-        rows = probes[probes["run"].isin(hot["run"]) & (probes["layer"] != "logits")]
+        rows = probes[probes["run"].isin(hot["run"]) & (probes["layer"] != LOGITS)]
         by_layer = rows.assign(deaths=deaths(rows)).groupby("layer", sort=False, observed=True)
         layers = ", ".join(
             f"{layer} {row.revived:.0f} of {row.deaths:.0f}"

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import pandas as pd
 
-from lenet_bench.claims.evaluation import COLUMNS
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import write_atomically
+from lenet_bench.records import schema
 from lenet_bench.records.loading import READ_EXACTLY
+from lenet_bench.records.schema import Dtypes
 
 OVERRIDES = "overrides.json"
 """What the runs of a claims folder are trained with."""
 
-Types = Mapping[str, str]
-
-CLAIM_TYPES: Types = MappingProxyType(
-    dict.fromkeys(COLUMNS, "str")
-    | dict.fromkeys(("effect", "low", "high", "p_value"), "float64")
-    | {"seeds": "int64"}
+CLAIM_TYPES = schema.dtypes(schema.CLAIMS)
+ROUND_TYPES = schema.dtypes(
+    schema.pick(
+        schema.COST_ROUNDS,
+        ("activation", "where", "pass", "implementation", "round", "relative"),
+    )
 )
-ROUND_TYPES: Types = MappingProxyType(
-    dict.fromkeys(("activation", "where", "pass", "implementation"), "str")
-    | {"round": "int64", "relative": "float64"}
-)
+"""Of the rounds what verdicts rest on."""
 
 
-def read_table(path: Path, types: Types, advice: str) -> pd.DataFrame:
+def read_table(path: Path, types: Dtypes, advice: str) -> pd.DataFrame:
     """A CSV with at least these columns and a row.
 
     Raises:

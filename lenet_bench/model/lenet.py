@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.common.layers import LOGITS, hidden_layer_names
 from lenet_bench.model.autograd import elementwise
 
 KERNEL = 5
@@ -29,11 +30,6 @@ class Intermediate(NamedTuple):
 
     preactivation: Tensor  # what the activation function received
     activation: Tensor  # what it returned
-
-
-def hidden_layer_names(fully_connected: int) -> tuple[str, ...]:
-    """Return `conv1, conv2, fc1, ...`, with that many fully connected hidden layers."""
-    return ("conv1", "conv2", *(f"fc{i + 1}" for i in range(fully_connected)))
 
 
 def pooled_size(image_size: int) -> int:
@@ -79,7 +75,7 @@ class LeNet(nn.Module):
         if image_size < SMALLEST_IMAGE:
             raise ValueError(f"image_size must be at least {SMALLEST_IMAGE}, got {image_size}")
         self.hidden_layers = hidden_layer_names(len(hidden))
-        self.weighted_layers = (*self.hidden_layers, "logits")
+        self.weighted_layers = (*self.hidden_layers, LOGITS)
         self.units = dict(zip(self.hidden_layers, (*channels, *hidden), strict=True))
         self.batch_norm = batch_norm
 

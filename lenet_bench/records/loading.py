@@ -21,56 +21,19 @@ import pandas as pd
 import yaml
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.records.schema import METRICS, RUN_TABLES, Dtypes, dtypes, names
 
 log = logging.getLogger(__name__)
 
-METRICS = (
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "best_validation_accuracy",
-    "best_validation_iteration",
-)
 OUTCOMES = (
     *("run", "sweep", "directory", "status", "error", "iteration", "budget", "seconds", "classes"),
     *("trained_on", "commit", "started", "ended"),
-    *METRICS,
+    *names(METRICS),
 )
 """Columns of `Sweep.runs` that say what became of a run; all others are configuration."""
 
 BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report", "plan")
 """Keys that decide what is recorded and where, not what is trained: they never part two runs."""
-
-TRAIN = {
-    "iteration": "int64",
-    "epoch": "int64",
-    "lr": "float64",
-    "loss": "float64",
-    "accuracy": "float64",
-    "grad_norm": "float64",
-}
-EVALUATION = {
-    "iteration": "int64",
-    "epoch": "int64",
-    "split": "str",
-    "loss": "float64",
-    "accuracy": "float64",
-}
-LAYERS = {
-    "iteration": "int64",
-    "layer": "str",
-    **dict.fromkeys(
-        (
-            *("units", "dead_fraction", "dormant_fraction", "saturated_fraction"),
-            *("zero_fraction", "died", "revived", "activation_mean", "activation_std"),
-            *("preactivation_mean", "preactivation_std", "weight_norm", "gradient_norm"),
-        ),
-        "float64",
-    ),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,26 +52,25 @@ class Sweep:
     @cached_property
     def train(self) -> pd.DataFrame:
         """A row per run and iteration; the scheduled learning rate is `scheduled_lr`."""
-        return self._collect("train.csv", TRAIN, needed_by=None)
+        return self._collect("train", needed_by=None)
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
         """A row per run, evaluation and split (train, validation, test)."""
-        return self._collect("evaluation.csv", EVALUATION, needed_by="evaluate.every")
+        return self._collect("evaluation", needed_by="evaluate.every")
 
     @cached_property
     def layers(self) -> pd.DataFrame:
         """A row per run, probe and layer."""
-        return self._collect("layers.csv", LAYERS, needed_by="probe.every")
+        return self._collect("layers", needed_by="probe.every")
 
     def select(self, chosen: Sequence[bool] | pd.Series[bool]) -> Sweep:
         """The same sweep with only the runs where `chosen` (a value per run) is true."""
         return Sweep(self.runs[np.asarray(chosen, dtype=bool)].reset_index(drop=True))
 
-    def _collect(
-        self, file: str, columns: Mapping[str, str], needed_by: str | None
-    ) -> pd.DataFrame:
+    def _collect(self, table: str, needed_by: str | None) -> pd.DataFrame:
         """Concatenate one CSV of every run and join the swept configuration on."""
+        columns = dtypes(RUN_TABLES[table])
         switched_on = (
             pd.to_numeric(self.runs[needed_by], errors="coerce").ne(0).tolist()
             if needed_by in self.runs
@@ -121,7 +83,7 @@ class Sweep:
         ):
             expected = expected and status not in ("failed", "running")
             expected = expected and not (status == "interrupted" and iteration == 0)
-            frames.append(_read_csv(Path(directory) / file, columns, expected))
+            frames.append(_read_csv(Path(directory) / f"{table}.csv", columns, expected))
         frame = pd.concat(frames, ignore_index=True).rename(columns={"lr": "scheduled_lr"})
         for name, dtype in columns.items():
             if dtype == "str":
@@ -266,7 +228,7 @@ def _read_run(directory: Path) -> dict[str, Any] | None:
         "ended": status.get("ended"),
     }
     metrics = _mapping(status.get("metrics"))
-    return row | {name: metrics.get(name) for name in METRICS}
+    return row | {name: metrics.get(name) for name in names(METRICS)}
 
 
 def _read_status(path: Path) -> dict[str, Any]:
@@ -312,7 +274,7 @@ def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
     for key in configuration:
         if runs[key].map(lambda value: isinstance(value, bool)).any() or runs[key].dtype == object:
             runs[key] = runs[key].astype(object).infer_objects()
-    for name in ("iteration", "budget", "seconds", "classes", *METRICS):
+    for name in ("iteration", "budget", "seconds", "classes", *names(METRICS)):
         runs[name] = pd.to_numeric(runs[name], errors="coerce")
     repeated = runs["run"].duplicated(keep=False)
     runs.loc[repeated, "run"] = runs["sweep"] + "/" + runs["run"]
@@ -327,7 +289,7 @@ def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
     return runs
 
 
-def _read_csv(path: Path, columns: Mapping[str, str], expected: bool) -> pd.DataFrame:
+def _read_csv(path: Path, columns: Dtypes, expected: bool) -> pd.DataFrame:
     """Read a CSV that a killed run may have left missing, empty or cut off in a line."""
     empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
     try:
@@ -365,7 +327,7 @@ def _read_csv(path: Path, columns: Mapping[str, str], expected: bool) -> pd.Data
     return frame
 
 
-def _read_damaged(path: Path, data: bytes, columns: Mapping[str, str]) -> pd.DataFrame:
+def _read_damaged(path: Path, data: bytes, columns: Dtypes) -> pd.DataFrame:
     """Keep the lines that can be read and say how many could not."""
     lines = data.decode("utf-8", errors="replace").replace("\0", "").splitlines()
     header = lines[0].split(",")

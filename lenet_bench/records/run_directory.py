@@ -21,33 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from lenet_bench.common.files import write_atomically
+from lenet_bench.records.schema import RUN_TABLES, names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "train": ("iteration", "epoch", "lr", "loss", "accuracy", "grad_norm"),
-    "evaluation": ("iteration", "epoch", "split", "loss", "accuracy"),
-    "layers": (
-        "iteration",
-        "layer",
-        "units",
-        "dead_fraction",
-        "dormant_fraction",
-        "saturated_fraction",
-        "zero_fraction",
-        "died",
-        "revived",
-        "activation_mean",
-        "activation_std",
-        "preactivation_mean",
-        "preactivation_std",
-        "weight_norm",
-        "gradient_norm",
-    ),
-}
 
 
 class RunRecorder:
@@ -67,10 +46,10 @@ class RunRecorder:
         (directory / "weights.pt").unlink(missing_ok=True)
         self._files: dict[str, TextIO] = {
             name: (directory / f"{name}.csv").open("w", newline="", encoding="utf-8")
-            for name in COLUMNS
+            for name in RUN_TABLES
         }
-        for name, columns in COLUMNS.items():
-            self.write(name, [columns])
+        for name, columns in RUN_TABLES.items():
+            self.write(name, [names(columns)])
         self.status("running", iteration=0, metrics={}, seconds=0.0)
 
     def write(self, name: str, rows: Iterable[Sequence[object]]) -> None:

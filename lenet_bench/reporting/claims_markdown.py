@@ -18,17 +18,28 @@ import pandas as pd
 
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.claims.rules import with_interval
-from lenet_bench.claims.tables import Types, read_claims, read_table
+from lenet_bench.claims.tables import read_claims, read_table
 from lenet_bench.common.errors import UserError
+from lenet_bench.records import schema
 from lenet_bench.reporting.words import NOTHING
 
 TUNED = Path("learning_rate") / "tuned.csv"
-TUNED_TYPES: Types = MappingProxyType(
-    {"activation": "str", "tuned_lr": "float64", "on_edge": "str", "shared_lr": "float64"}
-    | {
-        f"test_accuracy_{setting}_{part}": "float64"
-        for setting in ("tuned", "shared")
-        for part in ("mean", "low", "high")
+TUNED_TYPES: schema.Dtypes = MappingProxyType(
+    {
+        "activation": "str",
+        **schema.dtypes(
+            schema.pick(
+                schema.TUNED,
+                (
+                    *("tuned_lr", "on_edge", "shared_lr"),
+                    *(
+                        f"test_accuracy_{setting}_{part}"
+                        for setting in schema.SETTINGS
+                        for part in ("mean", "low", "high")
+                    ),
+                ),
+            )
+        ),
     }
 )
 ADVICE = "give folders that lenet-bench-claims wrote"

@@ -14,7 +14,6 @@ from scipy import stats
 
 from lenet_bench.analysis import load_sweep, summarise
 from lenet_bench.analysis.comparisons import (
-    COLUMNS,
     MOST_PAIRS,
     QUANTITIES,
     format_difference,
@@ -23,6 +22,7 @@ from lenet_bench.analysis.comparisons import (
     pairwise,
     scope,
 )
+from lenet_bench.records.schema import COMPARISONS, names
 from tests.fabricate import descent, write_run
 
 LOSSES = (0.50, 0.52, 0.49, 0.51, 0.53)
@@ -100,7 +100,7 @@ def test_holm_goes_over_one_quantity_in_one_panel() -> None:
         for lr in (0.01, 0.1)
     ]
     found = pairwise(joined(*parts))
-    assert list(found.columns) == ["lr", *COLUMNS]
+    assert list(found.columns) == ["lr", *names(COMPARISONS)]
     for name in ("mean_train_loss", "final_train_loss"):
         for lr in (0.01, 0.1):
             table = found[(found["lr"] == lr) & (found["quantity"] == name)]

@@ -14,12 +14,12 @@ from scipy import stats
 from lenet_bench.analysis import load_sweep, summarise
 from lenet_bench.analysis.comparisons import QUANTITIES
 from lenet_bench.analysis.tuning import (
-    REPORTED,
     choices,
     choosing_count,
     obstacle,
     reporting_runs,
 )
+from lenet_bench.records.schema import TUNED_QUANTITIES
 from tests.fabricate import descent, write_run
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
@@ -97,7 +97,7 @@ def test_the_numbers_are_those_of_the_reporting_seeds_alone() -> None:
         ):
             columns = [f"{name}_{setting}_{part}" for part in ("mean", "low", "high")]
             np.testing.assert_allclose(found.loc["relu", columns].astype(float), expected)
-    assert {f"{name}_tuned_mean" for name in REPORTED} <= set(found.columns)
+    assert {f"{name}_tuned_mean" for name in TUNED_QUANTITIES} <= set(found.columns)
 
 
 def test_a_lucky_run_chooses_but_does_not_report() -> None:

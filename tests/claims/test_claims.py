@@ -20,7 +20,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_bench.analysis.summary import SUMMARY
 from lenet_bench.claims.evaluation import (
-    COLUMNS,
     as_frame,
     claims_in,
     decided,
@@ -37,9 +36,11 @@ from lenet_bench.commands import claims as command
 from lenet_bench.commands.claims import main
 from lenet_bench.commands.report import main as report
 from lenet_bench.common.errors import UserError
+from lenet_bench.records import schema
 from lenet_bench.records.loading import READ_EXACTLY, load_sweep
+from lenet_bench.records.schema import names
 from lenet_bench.reporting import claims_page as page
-from tests.fabricate import PROBED, descent, write_run
+from tests.fabricate import descent, probed, write_csv, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ROOT / "conf" / "experiment"
@@ -276,13 +277,18 @@ def test_without_a_difference_a_claim_of_two_comparisons_is_rarely_decided() -> 
 
 def layers_csv(directory: Path, rows: Iterable[tuple[Any, ...]]) -> None:
     """Rows (iteration, layer, units, dead, dormant, zero, died, revived, gradient norm)."""
-    lines = [PROBED]
-    for iteration, layer, units, dead, dormant, zero, died, revived, gradient in rows:
-        lines.append(
-            f"{iteration},{layer},{units},{dead},{dormant},0.0,{zero},{died},{revived},"
-            f"0.1,0.2,0.0,1.0,3.5,{gradient}"
-        )
-    (directory / "layers.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    columns = (
+        *("units", "dead_fraction", "dormant_fraction", "zero_fraction"),
+        *("died", "revived", "gradient_norm"),
+    )
+    write_csv(
+        directory,
+        "layers",
+        [
+            probed(iteration, layer, **dict(zip(columns, values, strict=True)))
+            for iteration, layer, *values in rows
+        ],
+    )
 
 
 def test_fractions_are_of_all_hidden_units_at_the_last_probe(tmp_path: Path) -> None:
@@ -297,7 +303,7 @@ def test_fractions_are_of_all_hidden_units_at_the_last_probe(tmp_path: Path) -> 
             (0, "fc4", 84, 0.0, 0.0, 0.5, 0, 0, 8.0),
             (200, "conv1", 6, 0.5, 0.0, 0.2, 3, 6, 1.0),
             (200, "fc1", 30, 0.1, 0.2, 0.6, 3, 30, 1.0),
-            (200, "logits", "", "", "", "", "", "", 99.0),
+            (200, "logits", 0, None, None, None, None, None, 99.0),
         ],
     )
     row = collect_one(tmp_path)
@@ -329,7 +335,7 @@ def test_networks_of_different_depth_each_have_their_own_last_layer(tmp_path: Pa
 
 def test_runs_without_probes_have_no_fractions(tmp_path: Path) -> None:
     run = write_run(tmp_path, "r", descent(100, 0), probe={"every": 0})
-    (run / "layers.csv").write_text(PROBED + "\n", encoding="utf-8")
+    write_csv(run, "layers", [])
     row = collect_one(tmp_path)
     assert pd.isna(row["dead_fraction"])
     assert pd.isna(row["gradient_ratio"])
@@ -442,7 +448,7 @@ def sweep(
 def found(folder: Path) -> dict[str, str]:
     """Verdicts by claim."""
     frame = claims_in(load_sweep(folder))
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == names(schema.CLAIMS)
     return dict(zip(frame["claim"], frame["verdict"], strict=True))
 
 
@@ -462,7 +468,7 @@ def test_sweeps_of_no_preset_have_no_claims(tmp_path: Path) -> None:
     write_run(tmp_path, "a", descent(100, 0))
     frame = claims_in(load_sweep(tmp_path))
     assert frame.empty
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == names(schema.CLAIMS)
     other = sweep(tmp_path / "other", {"relu": 5}, preset="my_own")
     assert claims_in(load_sweep(other)).empty
     assert preset_of(other / "relu-0") == "my_own"
@@ -895,7 +901,7 @@ def test_the_command_trains_decides_and_goes_on(
     assert "1 claim: " in done.stdout
     assert "[1/1, " in done.stderr
     frame = pd.read_csv(output / "claims.csv")
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == names(schema.CLAIMS)
     assert frame["claim"].to_list() == ["sigmoid_slower"]
     assert frame["seeds"].to_list() == [3]
     assert (output / "claims.html").is_file()

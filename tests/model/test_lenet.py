@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.common.layers import hidden_layer_names
 from lenet_bench.model.lenet import (
     BatchNorm,
     LeNet,
     Pool,
     activation_module,
-    hidden_layer_names,
     pooled_size,
 )
 

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lenet_bench.records.run_directory import (
-    COLUMNS,
     RunRecorder,
     mark_failed,
     mark_interrupted,
     read_status,
 )
+from lenet_bench.records.schema import TrainRow
 from tests.conftest import Configure, train
 
 SMALL = (
@@ -95,7 +95,7 @@ def test_floats_read_back_exactly(
     record.write("train", [[n, 1, x, x, x, x] for n, x in enumerate(values)])
     record.close()
     found = pd.read_csv(directory / "train.csv")
-    assert list(found.columns) == list(COLUMNS["train"])
+    assert list(found.columns) == list(TrainRow._fields)
     for column in ("lr", "loss", "grad_norm"):
         for a, b in zip(found[column].astype(float), values, strict=True):
             assert struct.pack("d", a) == struct.pack("d", b) or (math.isnan(a) and math.isnan(b))

@@ -19,7 +19,7 @@ from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.model.lenet import LeNet
 from lenet_bench.model.stack import Stack
-from lenet_bench.records.run_directory import COLUMNS
+from lenet_bench.records.schema import LayerRow
 from lenet_bench.training import build
 from lenet_bench.training.probes import Probe
 from tests.conftest import Configure, train
@@ -89,7 +89,7 @@ def probe_of(
 def measured(probe: Probe, iteration: int = 0) -> list[pd.DataFrame]:
     """A table a run, layers as its index."""
     return [
-        pd.DataFrame(rows, columns=list(COLUMNS["layers"])).set_index("layer")
+        pd.DataFrame(rows, columns=list(LayerRow._fields)).set_index("layer")
         for rows in probe.measure(iteration)
     ]
 
@@ -173,7 +173,7 @@ def expected(config: RunConfig, model: LeNet) -> pd.DataFrame:
                 *norms,
             ]
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS["layers"])).set_index("layer")
+    return pd.DataFrame(rows, columns=list(LayerRow._fields)).set_index("layer")
 
 
 def assert_same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
@@ -665,7 +665,7 @@ def test_what_is_written_is_what_was_measured(configure: Configure, tmp_path: Pa
         "probe.every=2", "probe.images=40", "precision=float64",
     )  # fmt: skip
     (run,) = train([config], tmp_path)
-    assert list(run.layers.columns) == list(COLUMNS["layers"])
+    assert list(run.layers.columns) == list(LayerRow._fields)
     # At both ends too, whatever the interval.
     layers = ["conv1", "conv2", "fc1", "fc2", "logits"]
     assert list(run.layers["iteration"]) == [i for i in (0, 2, 4, 5) for _ in layers]
