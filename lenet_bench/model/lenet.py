@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from lenet_bench.choices.activations import ACTIVATIONS
@@ -140,21 +141,35 @@ class LeNet(nn.Module):
 
 
 class ZooActivation(nn.Module):
-    """An activation of the zoo that torch.nn has no module for.
+    """An activation of the zoo, computed by its formulas.
+
+    Learned arguments are its parameters, by their names.
 
     Args:
         name: Its name in the zoo.
-        parameters: Those that differ from their defaults.
+        units: Units of the layer, (B, units, ...) being the shape of its inputs.
+        parameters: Those that differ from their defaults, by their names in the configuration.
     """
 
-    def __init__(self, name: str, parameters: Mapping[str, float]) -> None:
+    def __init__(self, name: str, units: int, parameters: Mapping[str, float]) -> None:
         super().__init__()
         self.entry = ACTIVATIONS[name]
+        self.settings = self.entry.complete(parameters)
         self.arguments = self.entry.arguments(parameters)
+        for argument in self.entry.argument_derivatives:
+            values = self.entry.learned_values(units, **self.settings)
+            initial = torch.full((values,), self.arguments[argument])
+            self.register_parameter(argument, nn.Parameter(initial))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation to each element."""
-        return elementwise(x, self.entry, self.arguments)
+        arguments: dict[str, float | Tensor] = dict(self.arguments)
+        for argument, learned in self.named_parameters():
+            arguments[argument] = learned.view(-1, *[1] * (x.dim() - 2))
+        if self.training:
+            for argument, bounds in self.entry.noise.items():
+                arguments[argument] = torch.empty_like(x).uniform_(*bounds(**self.settings))
+        return elementwise(x, self.entry, arguments)
 
     def extra_repr(self) -> str:
         """Return the name and arguments, for the printed model."""
@@ -170,13 +185,12 @@ def activation_module(name: str, units: int, parameters: Mapping[str, float]) ->
         parameters: Those that differ from their defaults, by their names in the configuration.
 
     Returns:
-        torch.nn's module where torch has one, a `ZooActivation` otherwise.
+        torch.nn's module where torch has one, a `ZooActivation` otherwise. Its parameters are the
+        arguments that the entry learns, in the entry's order.
     """
     entry = ACTIVATIONS[name]
     if entry.torch_module is None:
-        return ZooActivation(name, parameters)
-    if name == "prelu":
-        values = entry.complete(parameters)
-        return nn.PReLU(units if values["per_unit"] else 1, init=values["init"])
-    module: nn.Module = getattr(nn, entry.torch_module)(**entry.complete(parameters))
+        return ZooActivation(name, units, parameters)
+    arguments = entry.torch_arguments(units, **entry.complete(parameters))
+    module: nn.Module = getattr(nn, entry.torch_module)(**arguments)
     return module

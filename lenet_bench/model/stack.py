@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 from typing import NamedTuple, Protocol
 
 import torch
@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from lenet_bench.choices.activations import ACTIVATIONS, Activation
-from lenet_bench.model.autograd import elementwise, tanh_by_sigmoid
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.entry import Activation
+from lenet_bench.model.autograd import by_output, elementwise
 from lenet_bench.model.convolution import Part, convolve_and_pool
 from lenet_bench.model.lenet import LeNet, activation_module
 
@@ -80,17 +81,19 @@ class RunActivation:
 
         That is mostly torch's own module, whose kernels do forward and backward in one pass each.
         """
-        if self.name == "tanh":
-            return tanh_by_sigmoid
-        torch_has_it = self.entry is not None and self.entry.torch_module is not None
-        if not torch_has_it or self.name in ("prelu", "rrelu", "mish"):
-            return None  # torch's Mish takes three times as long as the zoo's formula
+        entry = self.entry
+        if entry is None or entry.learns or entry.noisy:
+            return None
+        if entry.output_formula is not None:
+            return partial(by_output, formula=entry.output_formula)
+        if entry.torch_module is None or entry.slow_in_torch:
+            return None
         return activation_module(self.name, 1, self.parameters)
 
     @property
     def may_pool_first(self) -> bool:
         """Whether the window's largest and smallest values are enough to max-pool f of them."""
-        return self.entry is not None and self.name != "rrelu"  # noise differs within a window
+        return self.entry is not None and not self.entry.noisy  # noise differs within a window
 
     @property
     def non_decreasing(self) -> bool:
@@ -113,8 +116,8 @@ class Group(NamedTuple):
     def never_negative(self) -> bool:
         """Whether f(z) >= 0 for every z."""
         entry = self.activation.entry
-        if entry is None or entry.name == "prelu":  # unknown, or learned
-            return False
+        if entry is None or entry.learns:
+            return False  # unknown
         return entry.output_range(**entry.arguments(self.activation.parameters))[0] >= 0
 
 
@@ -197,18 +200,23 @@ class Stack:
             for group in self._groups
             if (fixed := group.activation.fixed) is not None
         }
-        self._slopes: dict[tuple[int, str], Tensor] = {}  # PReLU: (first run of a group, layer)
+        # What the runs of a group learn, by its first run and the layer: (n, C) or (n, 1) each.
+        self._learned: dict[tuple[int, str], dict[str, Tensor]] = {}
         self._modules: dict[tuple[int, str], tuple[nn.Module, dict[str, Tensor]]] = {}
         for group in self._groups:
             for layer in self.hidden_layers:
-                if group.activation.name == "prelu":
-                    slot = self._slots[group.start][f"activations.{layer}.weight"]
-                    runs = slice(group.start, group.stop)
-                    self._slopes[group.start, layer] = self._leaf(runs, slot)
-                elif group.activation.entry is None:
-                    self._modules[group.start, layer] = self._own_module(
-                        models[group.start].activations[layer], group.start, layer
-                    )
+                module = models[group.start].activations[layer]
+                entry, runs = group.activation.entry, slice(group.start, group.stop)
+                if entry is not None and entry.learns:
+                    names = [name for name, _ in module.named_parameters()]
+                    self._learned[group.start, layer] = {
+                        argument: self._leaf(
+                            runs, self._slots[group.start][f"activations.{layer}.{name}"]
+                        )
+                        for argument, name in zip(entry.argument_derivatives, names, strict=True)
+                    }
+                elif entry is None:
+                    self._modules[group.start, layer] = self._own_module(module, group.start, layer)
 
         self._statistics: dict[str, tuple[Tensor, Tensor]] = {}  # running mean, variance: (N*C,)
         for layer in first.norms:
@@ -365,12 +373,10 @@ class Stack:
 
     def _activate_some(self, layer: str, group: Group, members: Sequence[int], z: Tensor) -> Tensor:
         """f(z) for some runs of a group, without a gradient: (B, n*C, H, W)."""
-        if (group.start, layer) in self._slopes:
+        entry = group.activation.entry
+        if entry is not None and entry.learns:
             places = [run - group.start for run in members]
-            slopes = self._slopes[group.start, layer][places]
-            units = self.units[layer]
-            slope = slopes.expand(-1, units).reshape(-1, 1, 1).to(z.dtype)
-            return ACTIVATIONS["prelu"].function(z, slope=slope)
+            return entry.function(z, **self._arguments(layer, group, z, places))
         return self._activate_group(layer, group, z, learning=False)
 
     def _first_pooled(self, batches: Sequence[Batch]) -> list[Tensor]:
@@ -512,35 +518,44 @@ class Stack:
             return self._fixed[group.start](z)
         entry = group.activation.entry
         assert entry is not None
-        return elementwise(z, entry, self._arguments(layer, group, z, learning))
+        return elementwise(z, entry, self._arguments(layer, group, z, noise=learning))
 
     def _arguments(
-        self, layer: str, group: Group, z: Tensor, noise: bool = False
+        self,
+        layer: str,
+        group: Group,
+        z: Tensor,
+        places: Sequence[int] | slice = slice(None),
+        noise: bool = False,
     ) -> dict[str, float | Tensor]:
         """The arguments of a group's formula: numbers, or tensors that broadcast against z."""
-        if (group.start, layer) in self._slopes:
-            slopes = self._slopes[group.start, layer]  # (n, C), or (n, 1) for one per layer
-            if z.dim() == 4:
-                n, units = group.stop - group.start, self.units[layer]
-                return {"slope": slopes.expand(n, units).reshape(-1, 1, 1).to(z.dtype)}
-            return {"slope": slopes.unsqueeze(1).to(z.dtype)}
-        if group.activation.name == "rrelu" and noise:
-            return {"slope": self._noise(self._activations[group.start : group.stop], z)}
         entry = group.activation.entry
         assert entry is not None
-        return dict(entry.arguments(group.activation.parameters))
+        arguments: dict[str, float | Tensor] = dict(entry.arguments(group.activation.parameters))
+        for name, learned in self._learned.get((group.start, layer), {}).items():
+            values = learned[places]  # (n, C), or (n, 1) for one per layer
+            if z.dim() == 4:
+                values = values.expand(-1, self.units[layer]).reshape(-1, 1, 1)
+            else:
+                values = values.unsqueeze(1)
+            arguments[name] = values.to(z.dtype)
+        if noise:
+            for name in entry.noise:
+                arguments[name] = self._noise(name, self._activations[group.start : group.stop], z)
+        return arguments
 
-    def _noise(self, runs: Sequence[RunActivation], z: Tensor) -> Tensor:
-        """RReLU's slopes for each input, every run's drawn from its own generator."""
+    def _noise(self, name: str, runs: Sequence[RunActivation], z: Tensor) -> Tensor:
+        """An argument drawn for each input, every run's from its own generator."""
         dim = 1 if z.dim() == 4 else 0
         shape = list(z.shape)
         shape[dim] //= len(runs)
-        drawn = []
+        parts = []
         for run in runs:
-            noise = torch.empty(shape, dtype=z.dtype, device=z.device)
-            lower, upper = run.parameters["lower"], run.parameters["upper"]
-            drawn.append(noise.uniform_(lower, upper, generator=run.generator))
-        return drawn[0] if len(drawn) == 1 else torch.cat(drawn, dim)
+            assert run.entry is not None
+            lower, upper = run.entry.noise[name](**run.entry.complete(run.parameters))
+            part = torch.empty(shape, dtype=z.dtype, device=z.device)
+            parts.append(part.uniform_(lower, upper, generator=run.generator))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
     def slope(self, layer: str, group: Group, preactivation: Tensor) -> Tensor:
         """|f'(z)| of a group's activation, for pre-activations as an observer sees them."""
@@ -562,19 +577,24 @@ class Stack:
         activation = self._activations[run]
         if activation.entry is None:
             return math.nan
-        arguments = activation.entry.arguments(activation.parameters)
-        if activation.name == "prelu":
-            group = next(group for group in self._groups if group.holds(run))
-            learned = self._slopes[group.start, layer][run - group.start].detach()
-            arguments["slope"] = float(learned.abs().max())
-        return activation.entry.max_slope(**arguments)
+        ends = {
+            name: [value]
+            for name, value in activation.entry.arguments(activation.parameters).items()
+        }
+        group = next(group for group in self._groups if group.holds(run))
+        for name, learned in self._learned.get((group.start, layer), {}).items():
+            ends[name] = torch.stack(learned[run - group.start].detach().aminmax()).tolist()
+        return max(
+            activation.entry.max_slope(**dict(zip(ends, values, strict=True)))
+            for values in product(*ends.values())
+        )
 
     def can_die(self, run: int) -> bool:
         """Whether a run's activation has intervals of exactly zero derivative."""
         activation = self._activations[run]
         entry = activation.entry
-        if entry is None or entry.name == "prelu":
-            return True  # unknown, or a slope may reach 0: the derivative itself decides
+        if entry is None or entry.learns:
+            return True  # unknown, or a learned slope may reach 0: the derivative itself decides
         return entry.can_die(**entry.arguments(activation.parameters))
 
 
@@ -604,9 +624,13 @@ def _groups(activations: Sequence[RunActivation], models: Sequence[LeNet]) -> li
         activation = activations[run]
         if activation.entry is None:
             return run
-        if activation.name == "prelu":  # initial slopes do not matter once they are parameters
-            return activation.name, [tuple(p.shape) for p in models[run].activations.parameters()]
-        return activation.name, activation.parameters
+        if not activation.entry.learns:
+            return activation.name, activation.parameters
+        # Initial values do not matter once they are parameters.
+        learned = activation.entry.argument_derivatives
+        fixed = activation.entry.arguments(activation.parameters)
+        shapes = [tuple(p.shape) for p in models[run].activations.parameters()]
+        return activation.name, {k: v for k, v in fixed.items() if k not in learned}, shapes
 
     groups = []
     for _, members in groupby(range(len(activations)), key=kind):

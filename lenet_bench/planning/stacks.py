@@ -131,7 +131,7 @@ def compatibility(config: RunConfig) -> str:
     # A user's own module may raise; then it takes no other run with it.
     own = config.activation.parameters.get("path") if name == "custom" else None
     # Its noise needs every input before pooling, which would slow its neighbours down.
-    noisy = name == "rrelu"
+    noisy = name in ACTIVATIONS and ACTIVATIONS[name].noisy
     return json.dumps([shared, own, noisy], sort_keys=True)
 
 

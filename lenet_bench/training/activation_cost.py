@@ -40,12 +40,11 @@ import torch
 from torch import Tensor, nn
 
 from lenet_bench.choices.activations import ACTIVATIONS
-from lenet_bench.choices.optimizers import OptimizerSettings, StackedOptimizer
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.memory import MALLOC_SETTINGS
-from lenet_bench.model.autograd import elementwise
-from lenet_bench.model.lenet import LeNet, activation_module
+from lenet_bench.model.lenet import LeNet, ZooActivation, activation_module
 from lenet_bench.model.stack import Batch, RunActivation, Stack, cross_entropy
+from lenet_bench.training.stacked_optimizer import OptimizerSettings, StackedOptimizer
 
 REFERENCE = "relu"
 DEFAULT_ROUNDS = 9
@@ -153,15 +152,8 @@ def element_function(
     activation = RunActivation(name, entry.complete())
     if activation.fixed is not None:
         return activation.fixed, []
-    if name == "prelu":
-        slope = torch.full((MAPS[1], 1, 1), entry.arguments()["slope"], requires_grad=True)
-        return lambda z: elementwise(z, entry, {"slope": slope}), [slope]
-    if name == "rrelu" and training:
-        lower, upper = activation.parameters["lower"], activation.parameters["upper"]
-        return lambda z: elementwise(
-            z, entry, {"slope": torch.empty_like(z).uniform_(lower, upper)}
-        ), []
-    return lambda z: elementwise(z, entry, entry.arguments()), []
+    formulas = ZooActivation(name, MAPS[1], {}).train(training)
+    return formulas, list(formulas.parameters())
 
 
 def tasks(name: str) -> Iterator[Task]:
@@ -207,7 +199,8 @@ def _lenet_tasks(name: str) -> Iterator[Task]:
             )
             for _ in range(RUNS)
         ]
-    noise = [torch.Generator().manual_seed(run) if name == "rrelu" else None for run in range(RUNS)]
+    noisy = ACTIVATIONS[name].noisy
+    noise = [torch.Generator().manual_seed(run) if noisy else None for run in range(RUNS)]
     stack = Stack(
         models,
         [RunActivation(name, parameters, generator) for generator in noise],

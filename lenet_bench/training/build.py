@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.choices.custom import load_custom
-from lenet_bench.choices.initialization import SCHEMES, gain_factor, initialize
-from lenet_bench.choices.optimizers import OptimizerSettings
+from lenet_bench.choices.initialization import SCHEMES, gain_factor
 from lenet_bench.choices.schedules import learning_rates
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig, parse
+from lenet_bench.model.initialize import initialize
 from lenet_bench.model.lenet import LeNet, activation_module
 from lenet_bench.model.stack import RunActivation
 from lenet_bench.records.run_directory import read_status
+from lenet_bench.training.stacked_optimizer import OptimizerSettings
 
 # One stream per use of randomness, so that none shifts another.
 INITIAL_WEIGHTS, BATCH_ORDER, NOISE = range(3)
@@ -162,7 +163,7 @@ def run_activation(config: RunConfig, on: torch.device) -> RunActivation:
     name: str = config.activation.name
     if name == "custom":
         return RunActivation(name)
-    generator = stream(config.seed, NOISE, on) if name == "rrelu" else None
+    generator = stream(config.seed, NOISE, on) if ACTIVATIONS[name].noisy else None
     return RunActivation(name, config.activation.parameters, generator)
 
 

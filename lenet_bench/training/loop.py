@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lenet_bench.choices.optimizers import StackedOptimizer
 from lenet_bench.config.budget import budget, evaluation_interval, iterations_per_epoch
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset, Split
@@ -29,6 +28,7 @@ from lenet_bench.records.run_directory import RunRecorder, Status
 from lenet_bench.training import build
 from lenet_bench.training.cuda_graph import Replayed
 from lenet_bench.training.probes import Probe
+from lenet_bench.training.stacked_optimizer import StackedOptimizer
 
 BLOCK = 50  # iterations whose losses are written together
 

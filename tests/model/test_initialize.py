@@ -14,7 +14,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lenet_bench.choices.activations import ACTIVATIONS
-from lenet_bench.choices.initialization import SCHEMES, gain_factor, initialize
+from lenet_bench.choices.initialization import SCHEMES, gain_factor
+from lenet_bench.model.initialize import initialize
 from lenet_bench.model.lenet import BatchNorm, LeNet, activation_module
 
 GIVEN_GAIN = 1.7

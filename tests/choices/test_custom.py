@@ -1,0 +1,136 @@
+"""A user's own activation module: found, checked before torch is there, and tried out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lenet_bench.choices.custom import check_custom_path, load_custom
+from lenet_bench.common.errors import UserError
+
+MODULES = """
+import torch
+from torch import nn
+
+class Snake(nn.Module):
+    def __init__(self, frequency=1.0):
+        super().__init__()
+        self.frequency = nn.Parameter(torch.tensor(frequency))
+    def forward(self, x):
+        return x + (self.frequency * x).sin() ** 2 / self.frequency
+
+class Needy(nn.Module):
+    def __init__(self, slope):
+        super().__init__()
+
+class Halving(nn.Module):
+    def forward(self, x):
+        return x[:, : x.shape[1] // 2]
+
+class Widening(nn.Module):
+    def forward(self, x):
+        return x.double()
+
+class Soft(nn.Module):
+    def forward(self, x):
+        return x.softmax(1)
+
+class Failing(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("needs 7 channels\\nsecond line")
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+class Plain:
+    pass
+
+def function(x):
+    return x
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, holding a user's modules."""
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.chdir(tmp_path)
+    for module in ("users_activations", "users_package"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    (tmp_path / "users_activations.py").write_text(MODULES)
+    return tmp_path
+
+
+def test_a_users_module_is_found_in_the_current_directory(folder: Path) -> None:
+    assert check_custom_path("users_activations:Snake") is None
+    snake = load_custom("users_activations:Snake")
+    x = torch.linspace(-1, 1, 6).reshape(2, 3)
+    torch.testing.assert_close(snake()(x), x + x.sin() ** 2)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "users_activations", "users_activations:", ":Snake", "a-b:C", "a..b:C", "a:b:c"]
+)
+def test_a_malformed_path_is_told(path: str, folder: Path) -> None:
+    problem = check_custom_path(path)
+    assert problem is not None
+    assert f"activation.path={path!r} is not of the form package.module:Class" in problem
+    with pytest.raises(UserError, match="not of the form"):
+        load_custom(path)
+
+
+def test_a_missing_module_is_told_with_the_folder_searched(folder: Path) -> None:
+    problem = check_custom_path("users_activation:Snake")
+    assert problem is not None
+    assert f"no module 'users_activation' in {folder}" in problem
+    problem = check_custom_path("users_activations.deeper.still:Snake")
+    assert problem is not None
+    assert "no module 'users_activations.deeper'" in problem
+
+
+def test_checking_a_path_runs_no_code_of_the_user(folder: Path) -> None:
+    (folder / "users_package").mkdir()
+    (folder / "users_package" / "__init__.py").write_text("raise RuntimeError('ran\\nhere')")
+    (folder / "users_package" / "inner.py").write_text("class Snake: ...")
+    assert check_custom_path("users_package.inner:Snake") is None
+    with pytest.raises(
+        UserError, match=r"importing users_package.inner failed: RuntimeError: ran$"
+    ):
+        load_custom("users_package.inner:Snake")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Snek", "has no class 'Snek'; did you mean Snake?"),
+        ("Xyzzy", "has no class 'Xyzzy'; its classes are Failing, Halving, "),
+        ("Plain", "Plain is the class Plain, not a torch.nn.Module class"),
+        ("function", "function is a function, not a torch.nn.Module class"),
+        ("Needy", "cannot be built without arguments (TypeError: "),
+        ("Halving", "turns shape (2, 3, 4, 4) and torch.float32 into (2, 1, 4, 4)"),
+        ("Widening", "and torch.float64; an activation keeps both"),
+        ("Soft", "does not map each element by itself"),
+        ("Failing", "failed on an input of shape (2, 3, 4, 4): RuntimeError: needs 7 channels"),
+        ("Pair", "returns a tuple, not a tensor"),
+    ],
+)
+def test_a_class_that_cannot_serve_is_told(name: str, message: str, folder: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        load_custom(f"users_activations:{name}")
+    assert message in str(raised.value)
+    assert f"users_activations:{name}" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_checking_a_path_leaves_torch_alone() -> None:
+    code = (
+        "import sys; from lenet_bench.choices.custom import check_custom_path;"
+        "check_custom_path('torch.nn:ReLU'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
