@@ -21,17 +21,21 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
 
     from lenet_bench import __version__
     from lenet_bench.common.errors import UserError, reader_may_leave
-    from lenet_bench.execution import sweep
-    from lenet_bench.hydra_app import check as command_line
+    from lenet_bench.hydra_app import session
+    from lenet_bench.hydra_app.check import check
+    from lenet_bench.hydra_app.explain import explain
+    from lenet_bench.hydra_app.groups import CONF, VERSION_BASE, register_activations
+    from lenet_bench.hydra_app.names import register_resolvers
+    from lenet_bench.hydra_app.task import task
     from lenet_bench.records.run_directory import read_status
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
 
 
-@hydra.main(str(command_line.CONF), "config", version_base=command_line.VERSION_BASE)
+@hydra.main(str(CONF), "config", version_base=VERSION_BASE)
 def application(config: DictConfig) -> float | None:
     """What Hydra calls for each job."""
-    return sweep.task(config)
+    return task(config)
 
 
 def main() -> None:
@@ -53,10 +57,11 @@ def _answer() -> object:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     code: object = 0
+    command = session.begin()
     try:
-        sweep.register_resolvers()
-        command_line.register_activations()
-        command_line.check(sys.argv[1:])
+        register_resolvers()
+        register_activations()
+        check(sys.argv[1:])
         application()
     except UserError as error:
         print(f"lenet-bench: {error}", file=sys.stderr)
@@ -64,26 +69,25 @@ def _answer() -> object:
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if traceback_wanted:
             raise
-        print(f"lenet-bench: {command_line.explain(error)}", file=sys.stderr)
+        print(f"lenet-bench: {explain(error)}", file=sys.stderr)
         code = 1
     except SystemExit as exit_:
         code = exit_.code
     except KeyboardInterrupt:
         code = INTERRUPTED
-    directory = sweep.sweep_directory()
     try:
-        if directory is not None:
-            code = _conclude(directory) or code
+        if command.directory is not None:
+            code = _conclude(command.directory, is_new=command.made_directory) or code
     except KeyboardInterrupt:
         code = INTERRUPTED
     return code
 
 
-def _conclude(directory: Path) -> int:
+def _conclude(directory: Path, *, is_new: bool) -> int:
     """Write and print the report of whatever was trained, and find the exit code."""
     statuses = [read_status(path.parent).get("status") for path in directory.glob("*/status.json")]
     if not statuses:
-        if sweep.is_new():
+        if is_new:
             shutil.rmtree(directory)  # only what Hydra prepared for runs that never began
         return 0
     from lenet_bench.reporting.report import write_report

@@ -23,11 +23,13 @@ from torch import Tensor
 
 from lenet_bench import __main__ as entry
 from lenet_bench import datasets
-from lenet_bench.config.schema import RunConfig, parse
+from lenet_bench.config.parse import parse
+from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset
-from lenet_bench.execution import sweep
 from lenet_bench.execution import workers as local
-from lenet_bench.hydra_app import check as command_line
+from lenet_bench.hydra_app.groups import CONF, VERSION_BASE, register_activations
+from lenet_bench.hydra_app.names import register_resolvers
+from lenet_bench.hydra_app.plain import plain
 from lenet_bench.records.run_directory import read_status
 from lenet_bench.training.loop import Outcome, Run, train_stack
 
@@ -89,10 +91,10 @@ Configure = Callable[..., RunConfig]
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> RunConfig:
-    command_line.register_activations()
-    sweep.register_resolvers()
-    with initialize_config_dir(str(command_line.CONF), version_base=command_line.VERSION_BASE):
-        return parse(sweep.plain(compose("config", ["device=cpu", *overrides])))
+    register_activations()
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        return parse(plain(compose("config", ["device=cpu", *overrides])))
 
 
 @pytest.fixture(scope="session")
@@ -208,7 +210,6 @@ def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singlet
     monkeypatch.setattr(local, "keep_memory", lambda: None)
 
     def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sweep, "_state", sweep._State())
         monkeypatch.setattr(sys, "argv", ["lenet-bench", *arguments])
         with pytest.raises(SystemExit) as ended:
             entry.main()

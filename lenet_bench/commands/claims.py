@@ -149,8 +149,9 @@ def _chosen(only: Sequence[str], claims: Mapping[str, Claim]) -> dict[str, Claim
 
 def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
     """Refuse what the ordinary command would refuse, before anything trains."""
-    from lenet_bench.execution import sweep
-    from lenet_bench.hydra_app import check as command_line
+    from lenet_bench.hydra_app.check import check
+    from lenet_bench.hydra_app.groups import register_activations
+    from lenet_bench.hydra_app.names import register_resolvers
 
     for text in overrides:
         key = text.partition("=")[0].strip("+~ ")
@@ -161,10 +162,10 @@ def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
                 f"{text}: claims set this themselves, preset by preset; choose claims with --only "
                 "and the folder with --output"
             )
-    sweep.register_resolvers()
-    command_line.register_activations()
+    register_resolvers()
+    register_activations()
     for preset in presets:
-        command_line.check([f"experiment={preset}", *overrides])
+        check([f"experiment={preset}", *overrides])
 
 
 def _prepared(output: Path | None, overrides: Sequence[str]) -> Path:

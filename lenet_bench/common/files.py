@@ -1,21 +1,38 @@
-"""Where commands put what they write: a new folder below `runs/`, files that are never half."""
+"""Where commands put what they write: new folders, and files that are never half written."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 
 def new_folder(name: str) -> Path:
     """`runs/NAME-TIME`, or the first of `-2`, `-3`, ... that does not exist; not made yet."""
-    stem = f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    candidate, number = Path("runs") / stem, 1
-    while candidate.exists():
-        number += 1
-        candidate = Path("runs") / f"{stem}-{number}"
-    return candidate
+    wanted = Path("runs") / f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    return next(folder for folder in _numbered(wanted) if not folder.exists())
+
+
+def make_new_folder(wanted: Path) -> Path:
+    """Make a folder of this name, or of the first of `-2`, `-3`, ... that nobody has taken.
+
+    However many ask for the same name at once, each gets a folder of its own.
+    """
+    for folder in _numbered(wanted):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError  # the numbers do not end
+
+
+def _numbered(wanted: Path) -> Iterator[Path]:
+    yield wanted
+    yield from (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -10,10 +10,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.common.machine import available_cores
 from lenet_bench.common.memory import MALLOC_SETTINGS, environment, keep_memory
 from lenet_bench.datasets import Dataset
+from lenet_bench.execution.signals import StopRequest
 from lenet_bench.records.run_directory import mark_failed, mark_interrupted
 from lenet_bench.training.loop import Outcome, Run, train_stack
 
@@ -36,43 +36,6 @@ class StackJob:
     index: int
     runs: tuple[Run, ...]
     dataset: str
-
-
-class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a question the training loop asks: `requested`.
-
-    A second Ctrl-C interrupts at once, as usual.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self.requested
-
-    @contextlib.contextmanager
-    def handled(self, first: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Handle the signals meanwhile; `first` is called at the first of them."""
-
-        def handle(number: int, _: FrameType | None) -> None:
-            if self.requested and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.requested = True
-            first()
-
-        try:
-            before = {
-                number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
-            }
-        except ValueError:  # not the main thread, which alone may handle signals
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def train(

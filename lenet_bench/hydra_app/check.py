@@ -18,7 +18,6 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -27,24 +26,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.choices.image_files import check_folder
-from lenet_bench.common.errors import DatasetError, UserError
-from lenet_bench.config.schema import (
-    INTERPLAY,
-    ConfigError,
-    RunConfig,
-    as_typed,
-    nearest,
-    parse,
-    validate,
-)
-from lenet_bench.execution import sweep
+from lenet_bench.common.errors import DatasetError
+from lenet_bench.config.contradictions import INTERPLAY
+from lenet_bench.config.errors import ConfigError, as_typed, nearest
+from lenet_bench.config.schema import RunConfig
+from lenet_bench.execution.options import parse_engine_options
+from lenet_bench.hydra_app.explain import explain
+from lenet_bench.hydra_app.groups import CONF
+from lenet_bench.hydra_app.plain import plain
+from lenet_bench.hydra_app.session import current
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-# A wheel carries `conf` inside the package; a checkout has it beside.
-CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-VERSION_BASE = "1.3"
 MOST_VALUES = 10_000  # of one key; Hydra composes about twenty runs a second
 MOST_COMBINATIONS = 2_000  # checked beforehand; the launcher checks each run again
 # Launchers that are Hydra's but come apart, and the packages that bring them.
@@ -56,15 +48,6 @@ LAUNCHER_PACKAGES = {
     "ray": "hydra-ray-launcher",
     "rq": "hydra-rq-launcher",
 }
-
-
-def register_activations() -> None:
-    """Make every entry of the zoo a choice of the group `activation`."""
-    for entry in ACTIVATIONS.values():
-        node = {"name": entry.name, **entry.complete()}
-        ConfigStore.instance().store(
-            group="activation", name=entry.name, node=node, provider="lenet_bench"
-        )
 
 
 @dataclass(frozen=True)
@@ -204,7 +187,7 @@ class _Checker:
                         f"it; list values, as in {key}=A,B"
                     )
         mine = {key: item for key, item in given.items() if not item.is_hydra}
-        yield from self._value_problems(mine, chosen, sweep.plain(composed), refused)
+        yield from self._value_problems(mine, chosen, plain(composed), refused)
 
     def _read(self, text: str, origin: str = "") -> _Given:
         """Read one override.
@@ -300,7 +283,7 @@ class _Checker:
         launcher = OmegaConf.to_container(composed.hydra.launcher, resolve=True)
         if isinstance(launcher, dict) and str(launcher["_target_"]).endswith(".StackedLauncher"):
             try:
-                sweep.engine_options({str(key): value for key, value in launcher.items()})
+                parse_engine_options({str(key): value for key, value in launcher.items()})
             except ConfigError as error:
                 yield from error.problems
 
@@ -312,6 +295,7 @@ class _Checker:
         refused: set[str],
     ) -> Iterator[str]:
         """Problems of keys: each value by itself, then the allowed ones together."""
+        parser = current().parser
         sections = self._sections(given, chosen, base)
         allowed: list[tuple[_Given, tuple[Any, ...]]] = []
         for item in given.values():
@@ -326,11 +310,13 @@ class _Checker:
                     yield unknown or _there_already(item)
                     values = ()
                     continue
-                others = set(_problems(validate, config))
+                others = set(_problems(parser.validate, config))
                 for value in item.values:
                     found = [
                         problem
-                        for problem in _problems(validate, _with(config, item, value))
+                        for problem in _problems(
+                            current().parser.validate, _with(config, item, value)
+                        )
                         if problem not in others
                     ]
                     if found:
@@ -347,7 +333,7 @@ class _Checker:
             for (item, _), value in zip(allowed, values, strict=True):
                 if not _unknown_key(item, run):
                     run = _with(run, item, value)
-            for problem in _problems(parse, run):
+            for problem in _problems(parser.parse, run):
                 if problem.partition(":")[0] not in refused:
                     yield problem
             if run["dataset"]["name"] == "image_folder":
@@ -382,7 +368,7 @@ class _Checker:
             choices = {
                 key: value for key, value in zip(sections, picked, strict=True) if value is not None
             }
-            composed = sweep.plain(self._compose({**chosen, **choices}))
+            composed = plain(self._compose({**chosen, **choices}))
             for key in choices:
                 sections[key].append(composed[key])
         return sections
@@ -397,7 +383,7 @@ def _problems(
 ) -> list[str]:
     try:
         if "${" in str(config):
-            config = sweep.plain(OmegaConf.create(dict(config)))
+            config = plain(OmegaConf.create(dict(config)))
         checked_by(config)
     except ConfigError as error:
         return error.problems
@@ -455,17 +441,3 @@ def _with(config: Mapping[str, Any], item: _Given, value: Any) -> dict[str, Any]
     else:
         node[last] = value
     return result
-
-
-def explain(error: BaseException) -> str:
-    """An error that Hydra raised in one line: the user's mistake behind it, where there is one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    told = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    lines = [line.strip() for line in str(told).splitlines()]
-    noise = ("full_key:", "object_type=", "provider=")
-    kept = [line for line in lines if line and not line.startswith(noise) and line[-1] != ":"]
-    return "; ".join(line.removesuffix(".") for line in kept[:2]) or type(error).__name__

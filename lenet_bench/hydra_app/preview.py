@@ -7,6 +7,7 @@ product that is timed on the spot, times the share of that rate which training r
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,10 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lenet_bench.common.errors import UserError
-from lenet_bench.config.schema import RunConfig, parse
+from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution import sweep
+from lenet_bench.execution.options import EngineOptions, parse_engine_options
 from lenet_bench.execution.progress import Ticker, count, duration
 from lenet_bench.hydra_app.fast_composition import SweepLoader
+from lenet_bench.hydra_app.names import naming_by_what_varies
+from lenet_bench.hydra_app.plain import plain
+from lenet_bench.hydra_app.session import current
 from lenet_bench.planning.estimates import MAIN_BYTES, PROCESS_BYTES, images
 from lenet_bench.planning.stacks import SweepPlan, makespan
 
@@ -68,20 +73,21 @@ def compose_jobs(master: DictConfig) -> list[DictConfig]:
     return jobs
 
 
-def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig) -> None:
+def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig, *, given: bool) -> None:
     """Print the plan of some jobs.
 
     Args:
         jobs: Their configurations.
         directory: The sweep directory, whether it exists or not.
         config: That of the sweep.
+        given: Whether the user named the sweep directory, so that it may hold finished runs.
 
     Raises:
         UserError: A configuration is wrong, or a device is not there.
     """
     options, note = _options(config)
     runs = _runs(jobs, directory, stacked=not note)
-    known = sweep.directory_is_given(config) and options.skip_finished
+    known = given and options.skip_finished
     finished = {run for run in runs if known and sweep.is_finished(run)}
     plan = sweep.arrange(runs, options)
     on_cpu = sweep.trains_on_cpu(runs.values())
@@ -115,13 +121,13 @@ def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig) -> Non
         console.print(note, soft_wrap=True)
 
 
-def _options(config: DictConfig) -> tuple[sweep.EngineOptions, str]:
+def _options(config: DictConfig) -> tuple[EngineOptions, str]:
     """How the launcher trains; and what to say where it is not the one that makes stacks."""
     launcher: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     if str(launcher["_target_"]).endswith(".StackedLauncher"):
-        return sweep.engine_options(launcher), ""
+        return parse_engine_options(launcher), ""
     name = config.hydra.runtime.choices["hydra/launcher"]
-    return sweep.EngineOptions(workers=1, stack_size=1), (
+    return EngineOptions(workers=1, stack_size=1), (
         f"hydra/launcher={name} trains each run by itself; the time is that of one after another."
     )
 
@@ -137,11 +143,11 @@ def _runs(jobs: Iterable[DictConfig], directory: Path, *, stacked: bool) -> dict
     found = {}
     try:
         # A launcher that runs job by job does not know what varies.
-        with sweep.naming(overrides if stacked else None):
+        with naming_by_what_varies(overrides) if stacked else contextlib.nullcontext():
             for job in jobs:
                 HydraConfig.instance().set_config(job)
                 name = str(OmegaConf.select(job, "hydra.sweep.subdir"))
-                found[directory / name] = parse(sweep.plain(job))
+                found[directory / name] = current().parser.parse(plain(job))
     finally:
         HydraConfig.instance().cfg = before
     return found

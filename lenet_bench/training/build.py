@@ -22,7 +22,8 @@ from lenet_bench.choices.custom import load_custom
 from lenet_bench.choices.initialization import SCHEMES, gain_factor
 from lenet_bench.choices.schedules import learning_rates
 from lenet_bench.common.errors import UserError
-from lenet_bench.config.schema import RunConfig, parse
+from lenet_bench.config.parse import parse
+from lenet_bench.config.schema import RunConfig
 from lenet_bench.model.initialize import initialize
 from lenet_bench.model.lenet import LeNet, activation_module
 from lenet_bench.model.stack import RunActivation

@@ -19,11 +19,14 @@ from lenet_bench.choices.initialization import SCHEMES
 from lenet_bench.choices.optimizers import OPTIMIZERS
 from lenet_bench.choices.parameters import Parameter
 from lenet_bench.choices.schedules import SCHEDULES
-from lenet_bench.config.schema import ConfigError, RunConfig, nearest, parse
-from lenet_bench.execution import sweep
-from lenet_bench.hydra_app import check as command_line
+from lenet_bench.config.errors import ConfigError, nearest
+from lenet_bench.config.parse import parse
+from lenet_bench.config.schema import RunConfig
+from lenet_bench.hydra_app.check import check
+from lenet_bench.hydra_app.groups import CONF, VERSION_BASE, register_activations
+from lenet_bench.hydra_app.names import register_resolvers
+from lenet_bench.hydra_app.plain import plain
 
-CONF = command_line.CONF
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "init": SCHEMES,
     "optimizer": OPTIMIZERS,
@@ -48,11 +51,11 @@ def files(group: str) -> dict[str, dict[str, Any]]:
 @cache
 def composed(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
     """What Hydra makes of a command line, as plain containers."""
-    command_line.register_activations()
-    sweep.register_resolvers()
+    register_activations()
+    register_resolvers()
     more = [f"hydra.searchpath=[{config_dir}]"] if config_dir else []
-    with initialize_config_dir(str(CONF), version_base=command_line.VERSION_BASE):
-        return sweep.plain(compose("config", [*more, *overrides]))
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        return plain(compose("config", [*more, *overrides]))
 
 
 def changed(key: str, value: object, *overrides: str) -> dict[str, Any]:
@@ -156,9 +159,9 @@ def test_every_preset_composes_and_opens_with_its_command(path: Path) -> None:
     assert lines[0] == "# @package _global_"
     assert lines[1].startswith(f"# lenet-bench experiment={path.stem}")
     parse(composed(f"experiment={path.stem}"))
-    command_line.register_activations()
-    sweep.register_resolvers()
-    command_line.check([f"experiment={path.stem}"])
+    register_activations()
+    register_resolvers()
+    check([f"experiment={path.stem}"])
     assert "params" in yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["sweeper"]
 
 

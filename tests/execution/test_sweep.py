@@ -19,10 +19,10 @@ from rich.console import Console
 from torch import multiprocessing
 
 from lenet_bench import datasets
-from lenet_bench.config.schema import ConfigError
+from lenet_bench.config.errors import ConfigError
 from lenet_bench.execution import progress as progress_module
+from lenet_bench.execution.options import EngineOptions, parse_engine_options
 from lenet_bench.execution.progress import Progress
-from lenet_bench.execution.sweep import EngineOptions, engine_options
 from lenet_bench.records.run_directory import read_status
 from lenet_bench.training.loop import Outcome
 
@@ -273,11 +273,11 @@ def test_workers_see_the_same_memory() -> None:
 def test_options_are_checked_together() -> None:
     """Each with its key, its value and what is allowed."""
     good = {"engine": "local", "workers": "auto", "stack_size": "auto", "skip_finished": True}
-    assert engine_options(good) == EngineOptions()
-    assert engine_options({**good, "workers": 3, "stack_size": 5}) == EngineOptions(3, 5)
+    assert parse_engine_options(good) == EngineOptions()
+    assert parse_engine_options({**good, "workers": 3, "stack_size": 5}) == EngineOptions(3, 5)
     bad = {"engine": "ray", "workers": 0, "stack_size": True, "skip_finished": "no"}
     with pytest.raises(ConfigError) as caught:
-        engine_options(bad)
+        parse_engine_options(bad)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "hydra.launcher.engine=ray", "hydra.launcher.workers=0", "hydra.launcher.stack_size=True",
         "hydra.launcher.skip_finished=no",

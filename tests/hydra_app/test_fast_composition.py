@@ -27,11 +27,11 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
-from lenet_bench.execution import sweep
-from lenet_bench.hydra_app import check as command_line
 from lenet_bench.hydra_app.fast_composition import SweepLoader
 from lenet_bench.hydra_app.fast_copies import duplicate
 from lenet_bench.hydra_app.fast_jobs import JobRunner
+from lenet_bench.hydra_app.groups import CONF, register_activations
+from lenet_bench.hydra_app.names import register_resolvers
 
 # What a command line may give to a job, mistakes included.
 OURS = (
@@ -99,8 +99,8 @@ class Loaders:
 
 def loaders(folder: Path, *overrides: str) -> Loaders:
     """Both loaders for a folder of configuration."""
-    command_line.register_activations()
-    sweep.register_resolvers()
+    register_activations()
+    register_resolvers()
     setup_globals()
     ConfigStore.instance().store(name="typed", node=Typed, package="typed", provider="test")
     JobRuntime.instance().set("name", "test")
@@ -125,7 +125,7 @@ def lenet() -> Iterator[Loaders]:
     """This program's configuration, in a sweep into a folder of its own."""
     with restored():
         version.setbase("1.3")
-        yield loaders(command_line.CONF, "hydra.sweep.dir='a sweep'")
+        yield loaders(CONF, "hydra.sweep.dir='a sweep'")
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_each_override_of_the_other_alone_is_too(other: Loaders, override: str) 
 
 def test_hydra_composes_each_combination_of_choices_once(lenet: Loaders) -> None:
     """However many values there are beside."""
-    found = loaders(command_line.CONF)
+    found = loaders(CONF)
     swept = [
         [f"activation={name}", f"seed={seed}", "model.hidden=[4]", f"+note={seed}"]
         for seed in range(4)

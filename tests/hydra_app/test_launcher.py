@@ -15,7 +15,7 @@ from hydra.test_utils.launcher_common_tests import (
 )
 from PIL import Image
 
-from lenet_bench.execution import sweep
+from lenet_bench.common.files import make_new_folder
 from lenet_bench.records.run_directory import read_status
 from tests.conftest import Lenet
 
@@ -234,8 +234,8 @@ class StoppedClock(datetime):
 
 def test_directories_are_taken_one_by_one(tmp_path: Path) -> None:
     """However many ask for the same at once."""
-    wanted = tmp_path / "runs" / "sweep-now"
-    names = [sweep._make_new(wanted).name for _ in range(3)]
+    wanted = tmp_path / "sweep-now"
+    names = [make_new_folder(wanted).name for _ in range(3)]
     assert names == ["sweep-now", "sweep-now-2", "sweep-now-3"]
 
 
@@ -271,7 +271,7 @@ def test_a_warm_up_longer_than_the_epochs_of_a_folder_is_refused(
         "schedule.warmup=8", "device=cpu",
     )  # fmt: skip
     assert done.code == 1
-    assert "schedule.warmup=8: must be less than the budget, 8 iterations" in (
+    assert "schedule.warmup=8: must be less than the budget, the 8 iterations of epochs=2" in (
         capsys.readouterr().err
     )
 

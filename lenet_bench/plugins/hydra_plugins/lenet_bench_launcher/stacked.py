@@ -2,7 +2,7 @@
 
 Hydra imports every plugin at start-up, so this file imports nothing heavy. Each job is run as Hydra
 runs it: it gets its directory, its `.hydra/` and its callbacks. The job only says what it wants to
-train (`lenet_bench.execution.sweep.task`); what was said is then trained together. A task that is
+train (`lenet_bench.hydra_app.task`); what was said is then trained together. A task that is
 not lenet-bench's simply runs, job after job.
 """
 
@@ -91,12 +91,14 @@ class StackedLauncher(Launcher):
             A `JobReturn` per job; its value is the run's last validation loss in nats.
         """
         from lenet_bench.common.errors import UserError
-        from lenet_bench.execution import sweep
+        from lenet_bench.execution.options import parse_engine_options
         from lenet_bench.hydra_app.fast_jobs import JobRunner
+        from lenet_bench.hydra_app.names import register_resolvers
+        from lenet_bench.hydra_app.task import collecting, train
         from lenet_bench.planning.stacks import PLAN_FILE
 
         setup_globals()
-        sweep.register_resolvers()
+        register_resolvers()
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.task_function is not None
@@ -105,13 +107,13 @@ class StackedLauncher(Launcher):
         folder.mkdir(parents=True, exist_ok=True)
         self.ticker.restart(PREPARED.format(len(job_overrides)))
         runner = JobRunner(self.hydra_context, self.task_function)
-        with sweep.collecting(job_overrides) as collected:
+        with collecting(job_overrides) as collected:
             returns, owners = [], []
             for number, overrides in enumerate(job_overrides, initial_job_idx):
                 before = len(collected)
                 returns.append(runner.run(self._compose(number, overrides)))
                 configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-                owners.append(collected[before][1] if len(collected) > before else None)
+                owners.append(collected[before].directory if len(collected) > before else None)
             jobs = list(collected)
         self.ticker.restart(CHECKED)  # the next batch
         if not jobs:
@@ -119,7 +121,7 @@ class StackedLauncher(Launcher):
         # A sweep that is launched batch by batch has a plan for each.
         plan_file = f"plan-{initial_job_idx}.json" if initial_job_idx else PLAN_FILE
         try:
-            results = sweep.train(jobs, sweep.engine_options(vars(self)), folder / plan_file)
+            results = train(jobs, parse_engine_options(vars(self)), folder / plan_file)
         except UserError as error:
             print(f"lenet-bench: {error}", file=sys.stderr)
             raise SystemExit(1) from None

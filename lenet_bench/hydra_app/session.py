@@ -1,0 +1,60 @@
+"""What this process knows of the command that it runs: the only state of the process.
+
+Hydra calls resolvers, callbacks and the task with arguments of its own. What one of them finds out
+and another needs is kept here, in the `Session` of the current command. `begin` starts a new one;
+every command does, so that several commands in one process (as in tests) do not see each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lenet_bench.config.parse import Parser
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that a launcher collected: what to train, as plain containers, and where."""
+
+    content: Mapping[str, Any]
+    directory: Path
+
+
+@dataclass
+class Session:
+    """One command.
+
+    Attributes:
+        directory: The sweep directory; None before it is known.
+        made_directory: Whether this command made it.
+        varying: Keys of overrides that differ between the jobs; None where only the job at hand
+            is known.
+        collected: The jobs so far, while a launcher collects them.
+        names: The names of the runs that a sweep directory held at first, by fingerprint.
+        parser: Parses each distinct configuration once.
+    """
+
+    directory: Path | None = None
+    made_directory: bool = False
+    varying: frozenset[str] | None = None
+    collected: list[Job] | None = None
+    names: dict[Path, dict[str, str]] = field(default_factory=dict)
+    parser: Parser = field(default_factory=Parser)
+
+
+_current = Session()
+
+
+def begin() -> Session:
+    """Start the session of a new command."""
+    global _current
+    _current = Session()
+    return _current
+
+
+def current() -> Session:
+    """The session of the command that this process runs."""
+    return _current

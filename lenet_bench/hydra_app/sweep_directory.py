@@ -1,0 +1,94 @@
+"""The Hydra callback that makes the sweep directory, or shows the plan instead.
+
+In: the configuration of a sweep. Out: a new folder below `runs/`, or the one that the user named.
+`conf/config.yaml` names the callback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, open_dict
+
+from lenet_bench.common.errors import UserError
+from lenet_bench.common.files import make_new_folder
+from lenet_bench.hydra_app.session import current
+
+
+class SweepDirectory(Callback):
+    """Makes the sweep directory, so that no two sweeps ever share one.
+
+    With `plan=true` it makes none: it shows the plan and ends the command.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Remember where a single run goes, or show its plan if that is what is asked for."""
+        directory = Path(str(config.hydra.run.dir)).parent
+        if config.get("plan"):
+            _show_plan(config, directory, lambda: [config])
+        if directory == Path(str(config.hydra.sweep.dir)):  # not where the user put it elsewhere
+            session = current()
+            session.directory, session.made_directory = directory, not directory.exists()
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Create the directory, under another name where another sweep took it first.
+
+        A directory that the user names may exist: runs that it holds are not trained again.
+        """
+        wanted = Path(str(config.hydra.sweep.dir))
+        if config.get("plan"):
+            from lenet_bench.hydra_app.preview import compose_jobs
+
+            _show_plan(config, wanted, lambda: compose_jobs(config))
+        session = current()
+        if directory_is_given(config):
+            session.made_directory = not wanted.exists()
+            session.directory = _made(wanted)
+        else:
+            _made(wanted.parent)
+            session.made_directory = True
+            session.directory = make_new_folder(wanted)
+            with open_dict(config):
+                # Each job is composed anew, from the overrides.
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{session.directory}'")
+        with open_dict(config):
+            config.hydra.sweep.dir = str(session.directory)
+        print(f"{session.directory}: composing the runs", file=sys.stderr)
+
+
+def directory_is_given(config: DictConfig) -> bool:
+    """Whether the user named the sweep directory."""
+    return any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra)
+
+
+def _show_plan(
+    config: DictConfig, directory: Path, jobs: Callable[[], list[DictConfig]]
+) -> NoReturn:
+    """Show the plan of a sweep's jobs, and end the command."""
+    from lenet_bench.hydra_app.preview import show
+
+    try:
+        show(jobs(), directory, config, given=directory_is_given(config))
+    except UserError as error:
+        _refuse(str(error))
+    raise SystemExit(0)
+
+
+def _made(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _refuse(
+            f"hydra.sweep.dir={directory}: cannot be made ({error.strerror}); "
+            "name a folder that you may write to"
+        )
+    return directory
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"lenet-bench: {message}", file=sys.stderr)
+    raise SystemExit(1) from None  # Hydra turns other exceptions of callbacks into warnings

@@ -1,0 +1,94 @@
+"""What Hydra calls for each job, and the training of jobs that a launcher collected.
+
+In: a job's configuration. Out: a trained run, or a `Job` in the current session while the launcher
+`stacked` collects them to train them together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from lenet_bench.common.errors import UserError
+from lenet_bench.config.errors import ConfigError
+from lenet_bench.config.schema import RunConfig
+from lenet_bench.execution import sweep
+from lenet_bench.execution.options import EngineOptions
+from lenet_bench.hydra_app.names import naming_by_what_varies
+from lenet_bench.hydra_app.plain import plain
+from lenet_bench.hydra_app.session import Job, current
+from lenet_bench.records.run_directory import mark_failed, read_status
+
+
+def task(config: DictConfig) -> float | None:
+    """Train a job, or leave it to the launcher that collects jobs.
+
+    Returns:
+        The last validation loss in nats, for sweepers that optimise; None while collecting.
+    """
+    if config.get("plan"):
+        return None  # asked for where no callback of ours could show it
+    job = Job(plain(config), Path(HydraConfig.get().runtime.output_dir))
+    collected = current().collected
+    if collected is not None:
+        collected.append(job)
+        return None
+    loss = None
+    try:
+        loss = train([job], EngineOptions())[job.directory]
+    except UserError as error:
+        mark_failed(job.directory, str(error))
+        print(f"lenet-bench: {error}", file=sys.stderr)
+    status = read_status(job.directory).get("status")
+    if status == "interrupted":
+        raise KeyboardInterrupt  # or the launcher would go on with the next job
+    if status == "failed" and HydraConfig.get().mode == RunMode.RUN:
+        raise SystemExit(1)  # there is no sweep whose report would tell
+    return loss
+
+
+@contextlib.contextmanager
+def collecting(job_overrides: Sequence[Sequence[str]]) -> Iterator[list[Job]]:
+    """Let `task` only collect jobs, so that they can be trained together."""
+    session = current()
+    session.collected = []
+    try:
+        with naming_by_what_varies(job_overrides):
+            yield session.collected
+    finally:
+        session.collected = None
+
+
+def train(
+    jobs: Sequence[Job], options: EngineOptions, plan_file: Path | None = None
+) -> Mapping[Path, float | None]:
+    """Train jobs in stacks.
+
+    Args:
+        jobs: All jobs of the sweep, those that are finished included.
+        options: How to train.
+        plan_file: Where to keep the plan.
+
+    Returns:
+        The last validation loss of each run directory, None where there is none.
+
+    Raises:
+        ConfigError: Some configurations are wrong; nothing was trained.
+        UserError: The data cannot be loaded or the device cannot be used.
+    """
+    runs: dict[Path, RunConfig] = {}
+    problems: list[str] = []
+    for job in jobs:
+        try:
+            runs[job.directory] = current().parser.parse(job.content)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return sweep.train(runs, options, plan_file)
