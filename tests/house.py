@@ -28,7 +28,6 @@ STILL_TOO_LONG = frozenset(
         "lenet_bench/training/loop.py",
         "tests/claims/test_claims.py",
         "tests/config/test_config.py",
-        "tests/datasets/test_datasets.py",
         "tests/hydra_app/test_check.py",
         "tests/reporting/test_report.py",
         "tests/training/test_loop.py",

@@ -1,11 +1,14 @@
 """Every data set of the program, from its name to splits of uint8 images.
 
-In: plain values of the configuration's `dataset` keys. Out: a `Dataset`. Read in this order:
-`dataset` (what comes out); `digits`, `from_torchvision` and `image_folder` (where images come
-from); `download` and `cache` (how they come only once); `splits` (training and validation).
+In: plain values of the configuration's `dataset` keys. Out: a `Dataset`.
+May import: `choices`, `common`.
 
-What reads images is imported when it is needed: worker processes, which get a `Dataset` ready
-made, start without scikit-learn and torchvision.
+Read in this order: `dataset` (what comes out); `digits`, `from_torchvision` and `image_folder`
+(where images come from); `download`, `cache` and `turns` (why they are downloaded and decoded only
+once); `splits` (training and validation).
+
+Modules that read images are imported only when they are needed. Worker processes receive a finished
+`Dataset` and start without scikit-learn and torchvision.
 """
 
 from __future__ import annotations
@@ -35,21 +38,21 @@ def load(
     """Load a data set and hold its validation images out of its training images.
 
     Args:
-        name: one of `NAMES`.
-        validation_size: images to hold out for validation; a float is a fraction of the training
-            images.
-        split_seed: fixes which images are held out and which are kept.
-        root: the download folder (made if missing), or, of `image_folder`, the folder of images;
-            `digits` and `fake` do not look at it.
-        size: the side, in pixels, to resize to; None keeps what the data set has, 32 for all but
-            `image_folder`.
-        train_size: how many training images to keep, None for all; validation and test stay.
-        images: of `fake`, training and validation images together; a fifth more for testing.
-        classes: of `fake`, their number.
-        channels: of `fake`, 1 or 3.
+        name: One of `NAMES`.
+        validation_size: How many images to hold out for validation; a float is a fraction of the
+            training images.
+        split_seed: Decides which images are held out and which are kept.
+        root: The download folder, made if missing. For `image_folder`, the folder of images.
+            `digits` and `fake` do not use it.
+        size: Height and width to resize to, in pixels. None keeps the size of the data set, which
+            is 32 for all but `image_folder`.
+        train_size: How many training images to keep, None for all. Validation and test images stay.
+        images: For `fake`, how many training and validation images; a fifth more are for testing.
+        classes: For `fake`, how many classes.
+        channels: For `fake`, 1 or 3.
 
     Raises:
-        DatasetError: the data are missing, damaged or too few, or cannot be downloaded.
+        DatasetError: The data are missing, damaged or too few, or cannot be downloaded.
     """
     from lenet_bench.datasets.splits import hold_out, subset
 

@@ -1,40 +1,44 @@
-"""Decoded image folders, kept in the user's cache folder so that they are decoded only once.
+"""Keeps decoded image folders in the user's cache folder, so that they are decoded only once.
 
-In: decoded images and a key of the files they came from. Out: the same images, as long as the key
-still fits. A cache that cannot be written or read costs time, never a run: it is only warned of.
-The image folder itself is never written to.
+In: decoded images, and a key that identifies the files they came from. Out: the same images, as
+long as the key is the same. If the cache cannot be written or read, a warning says so and the
+images are decoded again: a broken cache costs time, never a run. Nothing is ever written to the
+image folder itself. Processes that need the same images take turns, so that only one decodes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_bench.datasets.turns import take_turn
+
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1  # raise it when decoding changes, so that older files are not taken for current
+_FORMAT = 1  # increase it when decoding changes, so that older caches are not used
 
 
 def location(root: Path, size: int | None) -> Path:
-    """Name the cache file of a folder: $XDG_CACHE_HOME, or ~/.cache, /lenet-bench/images/...npz."""
+    """Name the cache file of a folder, below $XDG_CACHE_HOME or ~/.cache."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
     return base / "lenet-bench" / "images" / f"{folder}-{size or 'own'}.npz"
 
 
 def key(root: Path, size: int | None, files: Sequence[os.DirEntry[str]]) -> str:
-    """Digest what decoding depends on: every file's path, size and time of change.
+    """Compute a digest of what decoding depends on: each file's path, size and time of change.
 
     Raises:
-        OSError: a file cannot be looked at.
+        OSError: The size or time of a file cannot be read.
     """
     digest = hashlib.sha256(f"{_FORMAT} {size}".encode())
     for file in files:
@@ -44,11 +48,37 @@ def key(root: Path, size: int | None, files: Sequence[os.DirEntry[str]]) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def decoding_turn(root: Path, size: int | None) -> Iterator[bool]:
+    """Keep other processes from decoding the same images; if one does so now, wait for it.
+
+    Where the cache folder cannot be written, nobody waits: each process decodes for itself.
+
+    Yields:
+        Whether another process was waited for; then the images are probably in the cache.
+    """
+    lock_file = location(root, size).with_suffix(".lock")
+    with contextlib.ExitStack() as held:
+        waited = False
+        with contextlib.suppress(OSError, NotImplementedError):  # `write` will warn of it
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            # Removed after the release. In the worst case two processes decode the same images.
+            held.callback(_remove, lock_file)
+            work = f"decoding the images of {root}"
+            waited = held.enter_context(take_turn(lock_file, "image_folder", work))
+        yield waited
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink()
+
+
 def read(root: Path, size: int | None, key: str) -> NDArray[np.uint8] | None:
-    """Read the images, uint8 (n, C, H, W), or None where the cache is absent, old or damaged."""
+    """Read the images, uint8 (n, C, H, W); None if the cache is absent, outdated or damaged."""
     path = location(root, size)
     try:
-        # An uncompressed zip, whose checksums are verified while reading.
+        # An uncompressed zip file: reading it verifies its checksums.
         with np.load(path, allow_pickle=False) as content:
             if str(content["key"]) != key:
                 _log.info("%s has changed: decoding it again", root)
@@ -63,7 +93,7 @@ def read(root: Path, size: int | None, key: str) -> NDArray[np.uint8] | None:
 
 
 def write(root: Path, size: int | None, key: str, images: NDArray[np.uint8]) -> None:
-    """Store the images, uint8 (n, C, H, W), under their final name only when they are whole."""
+    """Store the images, uint8 (n, C, H, W); the file gets its name only when it is complete."""
     path = location(root, size)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,4 +106,6 @@ def write(root: Path, size: int | None, key: str, images: NDArray[np.uint8]) -> 
             Path(part).unlink()
             raise
     except OSError as error:
-        _log.warning("cannot keep the decoded images in %s (%s): going on without", path, error)
+        _log.warning(
+            "cannot keep the decoded images in %s (%s): going on without the cache", path, error
+        )

@@ -1,7 +1,7 @@
-"""What a data set is to the rest of the program: three splits of uint8 images and their facts.
+"""The one form in which the program knows a data set: three splits of uint8 images.
 
-In: the images and labels of the splits, from any source. Out: a frozen `Dataset` with the
-statistics for standardising and a fingerprint of the data.
+In: the images and labels of the splits, from any source. Out: a frozen `Dataset` with the mean and
+deviation for standardising and a fingerprint of the data.
 
 Letters in shapes: n images, C channels, H and W pixels.
 """
@@ -23,8 +23,9 @@ SIDE = 32  # pixels of LeNet-5's input (LeCun et al. 1998)
 class Split:
     """Images with their labels.
 
-    `images` is uint8 (n, C, H, W), in channels_last memory once assembled; `labels` is int64
-    (n,), indices into the class names.
+    Attributes:
+        images: uint8 (n, C, H, W); in a `Dataset`, in channels_last memory.
+        labels: int64 (n,), indices into the class names.
     """
 
     images: Tensor
@@ -40,7 +41,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set as its files give it, before validation images are held out of `train`."""
+    """A data set as its files give it, before validation images are held out of `train`.
+
+    Attributes:
+        classes: The names of the classes.
+        train: All images for training and validation.
+        test: The test images; None if there are none.
+    """
 
     classes: tuple[str, ...]
     train: Split
@@ -51,11 +58,17 @@ class Source:
 class Dataset:
     """A data set ready for training.
 
-    `train` and `validation` are in random order, so their first k images are a fair sample.
-    `test` is None for an image folder without test images. `mean` and `std`, float64 (C,), are
-    those of the training split scaled to [0, 1]; a constant channel has the deviation 1, so that
-    standardising turns it into zeros. `fingerprint` is 16 hexadecimal digits that change whenever
-    an image, a label or a class name of any split does.
+    Attributes:
+        name: The choice in the configuration.
+        classes: The names of the classes.
+        train: The training split, in random order: its first k images are a fair sample.
+        validation: The validation split, in random order.
+        test: The test split; None for an image folder without test images.
+        mean: float64 (C,), the mean of each channel of the training split, scaled to [0, 1].
+        std: float64 (C,), the deviation likewise. It is 1 for a constant channel, so that
+            standardising turns the channel into zeros.
+        fingerprint: 16 hexadecimal digits that change when an image, a label or a class name of any
+            split changes.
     """
 
     name: str
@@ -68,12 +81,15 @@ class Dataset:
     fingerprint: str
 
     def share_memory(self) -> Dataset:
-        """Move the images and labels to shared memory, where spawned workers read them uncopied.
+        """Move the images and labels to shared memory, where workers read them without a copy.
 
-        The tensors are moved in place; the same data set is returned.
+        The tensors are moved in place.
+
+        Returns:
+            The same data set.
 
         Raises:
-            DatasetError: the machine's shared memory is too small.
+            DatasetError: The machine's shared memory is too small.
         """
         splits = [split for split in (self.train, self.validation, self.test) if split is not None]
         tensors = [tensor for split in splits for tensor in (split.images, split.labels)]
@@ -102,15 +118,21 @@ def assemble(
 
 
 def _channels_last(split: Split) -> Split:
-    # A mini-batch gathered from this memory is channels_last, as fast convolutions want it.
+    # A mini-batch taken from this memory is channels_last too, which makes convolutions fast.
     return Split(split.images.contiguous(memory_format=torch.channels_last), split.labels)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population deviation of each channel, float64 (C,), of images scaled to [0, 1].
+    """Compute the mean and population deviation of each channel of images scaled to [0, 1].
 
-    `images` is uint8 (n, C, H, W). Counting the 256 possible values first makes both exact to
-    rounding, whatever the number of images, without a floating-point copy of them.
+    The 256 possible values are counted first. So both results are exact to rounding for any number
+    of images, and no floating-point copy of the images is made.
+
+    Args:
+        images: uint8 (n, C, H, W).
+
+    Returns:
+        Mean and deviation, float64 (C,).
     """
     counts = torch.stack(
         [torch.bincount(channel.reshape(-1), minlength=256) for channel in images.unbind(1)]

@@ -1,6 +1,6 @@
-"""Scikit-learn's 1,797 scanned digits, the data set that needs no network.
+"""Scikit-learn's 1,797 scanned digits, a data set that needs no download.
 
-In: the side to resize to. Out: a `Source` of grey images.
+In: the size to resize to. Out: a `Source` of grey images.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def read_digits(size: int | None) -> Source:
     small = torch.from_numpy(bunch.images)[:, None] * (255 / 16)  # (n, 1, 8, 8)
     large = functional.interpolate(small, (side, side), mode="bilinear", antialias=True)
     images = large.round().clamp(0, 255).to(torch.uint8)
-    everything = Split(images, torch.from_numpy(bunch.target).long())
+    all_images = Split(images, torch.from_numpy(bunch.target).long())
     train, test = train_test_split(
-        np.arange(len(everything)),
+        np.arange(len(all_images)),
         test_size=TEST_IMAGES,
         stratify=bunch.target,
         random_state=_TEST_SEED,
     )
     return Source(
         classes=tuple(str(name) for name in bunch.target_names),
-        train=everything.take(torch.from_numpy(train)),
-        test=everything.take(torch.from_numpy(test)),
+        train=all_images.take(torch.from_numpy(train)),
+        test=all_images.take(torch.from_numpy(test)),
     )

@@ -1,9 +1,9 @@
-"""Fetching the archives of a data set: once, whole, verified, and unpacked.
+"""Downloads the archives of a data set once, verifies them and unpacks them.
 
-In: names, addresses and MD5 sums of archives (torchvision's). Out: their content in a folder.
-Torchvision's own download writes to the final name, without a time limit, so that an interrupted
-one leaves a partial file behind and a dead network hangs; here nothing has its final name before
-it is whole and verified. Processes that need the same data set at once take turns.
+In: names, addresses and MD5 sums of archives, as torchvision lists them. Out: their content in a
+folder. A file gets its final name only after its MD5 sum has been verified, so an interrupted
+download leaves no partial file behind. A silent network is given up after `TIMEOUT` seconds.
+Torchvision's own download does neither. Processes that need the same data set take turns.
 """
 
 from __future__ import annotations
@@ -13,29 +13,33 @@ import logging
 import tarfile
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
-from filelock import FileLock, Timeout
 from rich.progress import DownloadColumn
 from torchvision.datasets.utils import calculate_md5, check_integrity, extract_archive
 
 from lenet_bench.common.errors import DatasetError
-from lenet_bench.datasets.progress import progress_bar
+from lenet_bench.datasets.progress_bar import progress_bar
+from lenet_bench.datasets.turns import take_turn
 
 _log = logging.getLogger(__name__)
 
-# Seconds without a connection, or without a byte on it, after which the network counts as absent.
-TIMEOUT = 10
-_CHUNK = 1 << 18
+TIMEOUT = 10  # seconds to wait for a connection, and for each next byte
+_CHUNK = 1 << 18  # bytes
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to fetch from the first of `urls` that gives it, and the MD5 sum it must have."""
+    """A file to download.
+
+    Attributes:
+        filename: Its name, in the folder too.
+        urls: Where it can be had; they are tried in this order.
+        md5: The MD5 sum it must have.
+    """
 
     filename: str
     urls: tuple[str, ...]
@@ -43,20 +47,25 @@ class Archive:
 
 
 class _TransferError(Exception):
-    """One address did not give the file; another may."""
+    """A URL did not deliver the file; the next one may."""
 
 
-def obtain(dataset: str, archives: Sequence[Archive], folder: Path) -> None:
-    """Bring the content of `archives` into `folder`, using the archives that lie there already.
+def download_and_unpack(dataset: str, archives: Sequence[Archive], folder: Path) -> None:
+    """Unpack the archives into a folder; download those that are not there yet.
+
+    Args:
+        dataset: The name of the data set, for messages.
+        archives: What to download.
+        folder: Where the archives and their content go; made if missing.
 
     Raises:
-        DatasetError: an archive cannot be fetched, verified, unpacked or written.
+        DatasetError: An archive cannot be downloaded, verified, unpacked or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
+        with take_turn(folder / ".download.lock", dataset, f"downloading into {folder}"):
             for archive in archives:
-                _fetch(dataset, archive, folder)
+                _ensure_archive(dataset, archive, folder)
                 _unpack(folder / archive.filename, folder)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise DatasetError(
@@ -65,21 +74,7 @@ def obtain(dataset: str, archives: Sequence[Archive], folder: Path) -> None:
         ) from error
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".download.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _log.info("waiting for another process that is downloading into %s", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _fetch(dataset: str, archive: Archive, folder: Path) -> None:
+def _ensure_archive(dataset: str, archive: Archive, folder: Path) -> None:
     final = folder / archive.filename
     if check_integrity(final, archive.md5):
         return
@@ -120,19 +115,19 @@ def _transfer(dataset: str, url: str, part: Path, md5: str) -> None:
         _log.info("dataset %s: downloading %s%s", dataset, url, size)
         task = bar.add_task(f"downloading {dataset}", total=total)
         received = 0
-        while chunk := _read(response, received):
+        while chunk := _read_chunk(response, received):
             file.write(chunk)
             received += len(chunk)
             bar.update(task, completed=received)
     if total is not None and received != total:
         raise _TransferError(f"the transfer broke off after {received:,} of {total:,} bytes")
-    found = calculate_md5(part)
-    if found != md5:
-        raise _TransferError(f"the file it sent has the MD5 sum {found}, not {md5}; deleted")
+    received_md5 = calculate_md5(part)
+    if received_md5 != md5:
+        raise _TransferError(f"the file it sent has the MD5 sum {received_md5}, not {md5}; deleted")
 
 
-def _read(response: http.client.HTTPResponse, received: int) -> bytes:
-    # Only reading is guarded here: a failure to write is the disk's, not the network's.
+def _read_chunk(response: http.client.HTTPResponse, received: int) -> bytes:
+    # Writing is not guarded here: when it fails, the disk is at fault and not the URL.
     try:
         return response.read(_CHUNK)
     except (OSError, http.client.HTTPException) as error:

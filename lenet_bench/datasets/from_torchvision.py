@@ -1,7 +1,7 @@
-"""The data sets that torchvision knows: CIFAR, MNIST, Fashion-MNIST and fake images.
+"""The data sets that torchvision provides: CIFAR, MNIST, Fashion-MNIST and fake images.
 
-In: a download folder and sizes. Out: a `Source` of uint8 images. Torchvision's classes say where
-the archives are, what their MD5 sums are, and how they are parsed.
+In: a download folder and sizes. Out: a `Source` of uint8 images. Torchvision's classes know where
+the archives are, which MD5 sums they have and how to parse them.
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ from torchvision.transforms.v2.functional import resize
 
 from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.dataset import SIDE, Source, Split
-from lenet_bench.datasets.download import Archive, obtain
+from lenet_bench.datasets.download import Archive, download_and_unpack
 
 _log = logging.getLogger(__name__)
 
-# What torchvision's classes raise for files that are missing, truncated or damaged.
+# What torchvision's classes raise if files are missing, truncated or damaged.
 _UNREADABLE = (RuntimeError, ValueError, TypeError, AssertionError, OSError)
 
 
 def read_cifar(name: str, root: Path, size: int | None) -> Source:
-    """Read `cifar10` or `cifar100` from `root`, downloading it if it is not there.
+    """Read `cifar10` or `cifar100` from `root`; download it if it is not there.
 
     Raises:
-        DatasetError: it is not there and cannot be fetched.
+        DatasetError: It is not there and cannot be downloaded.
     """
-    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    archive = Archive(kind.filename, (kind.url,), kind.tgz_md5)
-    train, test = _present_or_obtained(name, kind, root, [archive], root, root / kind.base_folder)
+    dataset_class = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    archive = Archive(dataset_class.filename, (dataset_class.url,), dataset_class.tgz_md5)
+    train, test = _load_or_download(
+        name, dataset_class, root, [archive], root, root / dataset_class.base_folder
+    )
     splits = [
         Split(
-            _sized(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), size),
+            _resize(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), size),
             torch.tensor(part.targets),
         )
         for part in (train, test)
@@ -47,21 +49,22 @@ def read_cifar(name: str, root: Path, size: int | None) -> Source:
 
 
 def read_mnist(name: str, root: Path, size: int | None) -> Source:
-    """Read `mnist` or `fashion_mnist` from `root`, downloading it if it is not there.
+    """Read `mnist` or `fashion_mnist` from `root`; download it if it is not there.
 
     The 28x28 images get a border of two zeros on every side, as in LeCun et al. 1998.
 
     Raises:
-        DatasetError: it is not there and cannot be fetched, or images and labels differ in number.
+        DatasetError: It is not there and cannot be downloaded, or the numbers of images and labels
+            differ.
     """
-    kind = {"mnist": MNIST, "fashion_mnist": FashionMNIST}[name]
+    dataset_class = {"mnist": MNIST, "fashion_mnist": FashionMNIST}[name]
     archives = [
-        Archive(filename, tuple(mirror + filename for mirror in kind.mirrors), md5)
-        for filename, md5 in kind.resources
+        Archive(filename, tuple(mirror + filename for mirror in dataset_class.mirrors), md5)
+        for filename, md5 in dataset_class.resources
     ]
-    folder = root / kind.__name__ / "raw"
+    folder = root / dataset_class.__name__ / "raw"
     first = folder / Path(archives[0].filename).stem
-    train, test = _present_or_obtained(name, kind, root, archives, folder, first)
+    train, test = _load_or_download(name, dataset_class, root, archives, folder, first)
     for part in (train, test):
         if len(part.data) != len(part.targets):
             raise DatasetError(
@@ -69,16 +72,17 @@ def read_mnist(name: str, root: Path, size: int | None) -> Source:
                 f"{len(part.targets):,} labels: delete this folder to have it fetched again"
             )
     splits = [
-        Split(_sized(functional.pad(part.data[:, None], (2, 2, 2, 2)), size), part.targets.long())
+        Split(_resize(functional.pad(part.data[:, None], (2, 2, 2, 2)), size), part.targets.long())
         for part in (train, test)
     ]
-    return Source(tuple(kind.classes), *splits)
+    return Source(tuple(dataset_class.classes), *splits)
 
 
 def read_fake(size: int | None, images: int, classes: int, channels: int) -> Source:
-    """Make noise images, torchvision's `FakeData`, and a fifth as many more for testing.
+    """Make images of noise, torchvision's `FakeData`, and a fifth as many more for testing.
 
-    The labels take turns, where torchvision draws them: so no class is ever left out.
+    The labels run through the classes in turn. Torchvision draws them at random, which can leave a
+    class out.
     """
     side = size or SIDE
 
@@ -92,17 +96,17 @@ def read_fake(size: int | None, images: int, classes: int, channels: int) -> Sou
     return Source(names, make(images, 0), make(max(images // 5, classes), images))
 
 
-def _present_or_obtained(
-    name: str, kind: Any, root: Path, archives: list[Archive], folder: Path, content: Path
+def _load_or_download(
+    name: str, dataset_class: Any, root: Path, archives: list[Archive], folder: Path, content: Path
 ) -> tuple[Any, Any]:
     try:
-        return kind(root, train=True), kind(root, train=False)
+        return dataset_class(root, train=True), dataset_class(root, train=False)
     except _UNREADABLE:
         if content.exists():
             _log.warning("%s is incomplete or damaged: restoring it from its archive", content)
-    obtain(name, archives, folder)
+    download_and_unpack(name, archives, folder)
     try:
-        return kind(root, train=True), kind(root, train=False)
+        return dataset_class(root, train=True), dataset_class(root, train=False)
     except _UNREADABLE as error:
         raise DatasetError(
             f"dataset {name}: what was unpacked in {folder} cannot be read ({error}): delete it "
@@ -110,7 +114,7 @@ def _present_or_obtained(
         ) from error
 
 
-def _sized(images: Tensor, size: int | None) -> Tensor:
+def _resize(images: Tensor, size: int | None) -> Tensor:
     if size is None or images.shape[-2:] == (size, size):
         return images
     resized: Tensor = resize(images, [size, size], antialias=True)

@@ -1,7 +1,7 @@
-"""Holding validation images out of the training images, and taking a part of those left.
+"""Holds validation images out of the training images, and takes a part of the images left.
 
-In: a `Split` and sizes from the configuration. Out: smaller splits, stratified (each class keeps
-its share) and fixed by the split seed.
+In: a `Split` and sizes from the configuration. Out: smaller splits. They are stratified (each class
+keeps its share) and depend only on the split seed.
 """
 
 from __future__ import annotations
@@ -22,19 +22,28 @@ def hold_out(
 ) -> tuple[Split, Split]:
     """Divide the training images into training and validation, each in random order.
 
-    `validation_size` is a number of images, or, if a float, a fraction of them.
+    Args:
+        split: The images to divide.
+        classes: The names of the classes.
+        validation_size: How many images to hold out; a float is a fraction of all.
+        seed: Decides which images are held out.
+
+    Returns:
+        The training split and the validation split.
 
     Raises:
-        DatasetError: too few or too many validation images, or a class too small to divide.
+        DatasetError: Too few or too many validation images, or a class too small to divide.
     """
     available = len(split)
     count = validation_images(validation_size, available, len(classes))
-    _require(split, classes, 2, "to divide between training and validation")
+    _require_images(split, classes, 2, "to divide between training and validation")
     train, validation = train_test_split(
         np.arange(available), test_size=count, stratify=split.labels.numpy(), random_state=seed
     )
     rest = _take(split, train)
-    _require(rest, classes, 1, f"left for training by dataset.validation_size={validation_size}")
+    _require_images(
+        rest, classes, 1, f"left for training by dataset.validation_size={validation_size}"
+    )
     return rest, _take(split, validation)
 
 
@@ -42,7 +51,7 @@ def subset(train: Split, classes: tuple[str, ...], train_size: int, seed: int) -
     """Keep `train_size` of the training images, in random order.
 
     Raises:
-        DatasetError: more images asked for than there are, or fewer than one a class.
+        DatasetError: More images than there are, or fewer than one for each class.
     """
     check_train_size(train_size, len(train), len(classes))
     kept = resample(
@@ -53,7 +62,7 @@ def subset(train: Split, classes: tuple[str, ...], train_size: int, seed: int) -
         stratify=train.labels.numpy(),
     )
     part = _take(train, kept)
-    _require(part, classes, 1, f"among the {train_size:,} of dataset.train_size")
+    _require_images(part, classes, 1, f"among the {train_size:,} of dataset.train_size")
     return part
 
 
@@ -61,11 +70,11 @@ def _take(split: Split, indices: NDArray[np.int64]) -> Split:
     return split.take(torch.from_numpy(indices))
 
 
-def _require(split: Split, classes: tuple[str, ...], least: int, purpose: str) -> None:
+def _require_images(split: Split, classes: tuple[str, ...], minimum: int, purpose: str) -> None:
     counts = torch.bincount(split.labels, minlength=len(classes)).tolist()
     for name, count in zip(classes, counts, strict=True):
-        if count < least:
+        if count < minimum:
             raise DatasetError(
-                f"class {name!r} has {count} image{'s' * (count != 1)} {purpose}, at least {least} "
-                "needed: add images of this class, or change the sizes"
+                f"class {name!r} has {count} image{'s' * (count != 1)} {purpose}, at least "
+                f"{minimum} needed: add images of this class, or change the sizes"
             )

@@ -16,9 +16,6 @@ import textwrap
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from numpy.typing import NDArray
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
 from lenet_bench.datasets import Dataset, DatasetError, download, load
+from tests.datasets.conftest import Server
 
 RNG = np.random.default_rng(0)
 CIFAR_TRAIN = RNG.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8)
@@ -39,60 +37,6 @@ MNIST_TEST = RNG.integers(0, 256, (10, 28, 28), dtype=np.uint8)
 
 def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
-
-
-@dataclass
-class Server:
-    """What the server gives, what it was asked for, and how it misbehaves."""
-
-    address: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    break_off: bool = False  # send half of what was announced
-    stall: threading.Event | None = None  # send half, then wait for it
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.asked.append(self.path)
-            content = state.files.get(self.path)
-            if content is None:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            half = len(content) // 2
-            self.wfile.write(content[:half])
-            if state.break_off:
-                return
-            if state.stall:
-                self.wfile.flush()
-                state.stall.wait(20)
-            self.wfile.write(content[half:])
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    class Quiet(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # a client that went away is part of the tests
-
-    http = Quiet(("127.0.0.1", 0), Handler)
-    state.address = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield state
-    if state.stall:
-        state.stall.set()
-    http.shutdown()
-    http.server_close()
-    thread.join()
 
 
 def batch(images: NDArray[np.uint8], key: str) -> bytes:

@@ -1,6 +1,6 @@
-"""The progress bar of downloading and decoding.
+"""The progress bar shown while a data set is downloaded or decoded.
 
-In: the columns that tell the amount done. Out: a rich progress bar.
+In: the columns that show how much is done. Out: a rich progress bar.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """Make a progress bar for a terminal: it vanishes at its end and is silent elsewhere."""
+    """Make a bar that vanishes when it is done, and shows nothing where there is no terminal."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
