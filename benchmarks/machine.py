@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench.common.machine import available_cores
-from lenet_bench.records.run_directory import commit
+from lenet_bench.records.provenance import commit
 
 PACKAGES = (
     *("lenet-bench", "torch", "torchvision", "numpy", "hydra-core", "pillow"),

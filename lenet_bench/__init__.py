@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lenet_bench.records.loading import Sweep, load_sweep
-    from lenet_bench.training.build import load_model
+    from lenet_bench.training.saved_model import load_model
 
     __version__: str
 
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
     if name in ("Sweep", "load_sweep"):
         return getattr(import_module("lenet_bench.records.loading"), name)
     if name == "load_model":
-        return getattr(import_module("lenet_bench.training.build"), name)
+        return getattr(import_module("lenet_bench.training.saved_model"), name)
     if name == "__version__":
         from importlib.metadata import version
 

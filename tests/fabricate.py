@@ -25,19 +25,32 @@ def configuration(**changes: Any) -> dict[str, Any]:
     """A run's configuration; `activation="relu"` is short for `{"name": "relu"}`."""
     config: dict[str, Any] = {
         "activation": {"name": "relu"},
-        "init": {"name": "xavier_uniform", "gain": 1.0, "bias": 0.0},
+        "init": {"name": "xavier_uniform", "gain": 1.0, "logits_gain": 1.0, "bias": None},
         "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": False},
         "lr": 0.01,
         "weight_decay": 0.0,
         "schedule": {"name": "constant", "warmup": 0},
         "seed": 0,
-        "dataset": {"name": "digits", "train_size": None},
-        "model": {"name": "lenet5", "pool": "max", "batch_norm": "none", "hidden": [120, 84]},
+        "dataset": {
+            "name": "digits",
+            "train_size": None,
+            "validation_size": 200,
+            "split_seed": 0,
+        },
+        "model": {
+            "name": "lenet5",
+            "channels": [6, 16],
+            "hidden": [120, 84],
+            "width": 1.0,
+            "pool": "max",
+            "batch_norm": "none",
+        },
         "batch_size": 128,
         "iterations": 200,
         "epochs": None,
-        "probe": {"every": 200, "images": 1024},
-        "evaluate": {"every": 50},
+        "probe": {"every": 200, "images": 1024, "tau": 0.1, "saturation": 0.05},
+        "evaluate": {"every": 50, "train_images": 1024},
+        "checkpoint": {"every": 500},
         "precision": "float32",
         "device": "auto",
         "report": {"target_loss": None},
@@ -57,13 +70,15 @@ def write_run(
     classes: int = 10,
     dead: Mapping[str, float] | None = None,
     test_accuracy: float | None = None,
+    preset: str | None = None,
     **changes: Any,
 ) -> Path:
     """One run directory with the given training losses; the rest follows from them."""
     directory = sweep / name
-    (directory / ".hydra").mkdir(parents=True)
+    directory.mkdir(parents=True)
     config = configuration(**changes)
-    (directory / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    content = {"preset": preset, "config": config}
+    (directory / "config.json").write_text(json.dumps(content), encoding="utf-8")
     train = [
         TrainRow(i, 1 + i // 11, config["lr"], float(loss), accuracy=0.5, grad_norm=1.25)
         for i, loss in enumerate(losses, start=1)
@@ -118,6 +133,28 @@ def write_run(
     }
     (directory / "status.json").write_text(json.dumps(record), encoding="utf-8")
     return directory
+
+
+def set_preset(directory: Path, preset: str | None) -> None:
+    """Let a run directory say that its configuration was composed from this preset."""
+    path = directory / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "preset": preset}), encoding="utf-8")
+
+
+def make_older(directory: Path) -> None:
+    """Turn a run directory into one as it was before there was a `config.json`."""
+    path = directory / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    (directory / ".hydra").mkdir()
+    config = yaml.safe_dump({**content["config"], "plan": False})
+    overrides = [f"seed={content['config']['seed']}"]
+    if content["preset"] is not None:
+        overrides.append(f"experiment={content['preset']}")
+    (directory / ".hydra" / "config.yaml").write_text(config, encoding="utf-8")
+    text = yaml.safe_dump(overrides)
+    (directory / ".hydra" / "overrides.yaml").write_text(text, encoding="utf-8")
 
 
 def probed(iteration: int, layer: str, **values: Any) -> LayerRow:

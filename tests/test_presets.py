@@ -14,7 +14,6 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_bench.claims.evaluation import preset_of
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.records.loading import load_sweep
 from tests.conftest import Lenet
@@ -75,7 +74,7 @@ def test_a_preset_trains_from_its_command_to_its_report(
     runs = load_sweep(folder).runs
     assert len(runs) == jobs(chosen)
     assert set(runs["status"]) <= {"finished", "diverged"}
-    assert set(runs["directory"].map(preset_of)) == {preset.stem}
+    assert set(runs["preset"]) == {preset.stem}
     assert (folder / "report.html").is_file()
 
     decided = [claim.identifier for claim in CLAIMS.values() if claim.preset == preset.stem]

@@ -1,15 +1,12 @@
 """Sweeps in, a row per claim out.
 
-Which claims a sweep can decide follows from the preset that its runs were composed from
-(`experiment=NAME` in `.hydra/overrides.yaml`).
+Which claims a sweep can decide follows from the preset that its runs were composed from.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -19,8 +16,6 @@ from lenet_bench.claims.rules import Finding, LackingError
 from lenet_bench.records import schema
 from lenet_bench.records.loading import Sweep
 from lenet_bench.records.schema import names
-
-PRESET = re.compile(r"^- ['\"]?experiment=([\w/.+-]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +31,7 @@ def claims_in(sweep: Sweep, summary: pd.DataFrame | None = None) -> pd.DataFrame
     """The claims that these runs can decide, a row each; empty if there are none.
 
     Args:
-        sweep: Runs of a preset on different data are judged apart. Where no run comes from a
-            preset with claims, only the runs' overrides are read.
+        sweep: Runs of a preset on different data are judged apart.
         summary: What `summarise` made of the sweep, if it did.
     """
     return decided(parts_of(sweep, summary=summary))
@@ -48,11 +42,10 @@ def parts_of(
 ) -> list[Part]:
     """The evidence that these runs are for the claims, read once; empty if they are none."""
     runs = sweep.runs
-    presets = runs["directory"].map(preset_of)
     wanted = {claim.preset for claim in claims.values()}
     found = []
-    for preset in sorted(wanted & set(presets.dropna())):
-        data = runs[presets == preset].groupby(
+    for preset in sorted(wanted & set(runs["preset"].dropna())):
+        data = runs[runs["preset"] == preset].groupby(
             ["dataset", "dataset.fingerprint"], dropna=False, sort=False
         )
         for (dataset, _), part in data:
@@ -93,16 +86,6 @@ def as_frame(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
     order = list(CLAIMS)
     ordered = sorted(rows, key=lambda row: order.index(str(row["claim"])))
     return pd.DataFrame(ordered, columns=names(schema.CLAIMS))
-
-
-def preset_of(run: str | Path) -> str | None:
-    """The preset that a run directory was composed from, if any."""
-    try:
-        text = (Path(run) / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-    found = PRESET.search(text)
-    return found[1] if found else None
 
 
 def _row(claim: Claim, finding: Finding, dataset: str = "") -> dict[str, object]:

@@ -1,6 +1,6 @@
 """One sweep: from its configurations to a plan, to loaded data, to trained runs.
 
-In: parsed configurations by the directories of their runs. Out: trained runs, and the last
+In: runs, each a parsed configuration and a directory. Out: trained runs, and the last
 validation loss of each. Torch is imported only once there is something to train.
 """
 
@@ -17,7 +17,7 @@ from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution.options import EngineOptions
 from lenet_bench.planning import stacks as planning
 from lenet_bench.planning.stacks import SweepPlan
-from lenet_bench.records.run_directory import read_status
+from lenet_bench.records.run_directory import Run, read_status
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    runs: Mapping[Path, RunConfig], options: EngineOptions, plan_file: Path | None = None
+    runs: Mapping[Path, Run], options: EngineOptions, plan_file: Path | None = None
 ) -> dict[Path, float | None]:
     """Train runs in stacks and show the progress.
 
@@ -89,7 +89,7 @@ def _devices(configs: Iterable[RunConfig]) -> set[torch.device]:
 
 
 def _train_unfinished(
-    runs: Mapping[Path, RunConfig],
+    runs: Mapping[Path, Run],
     finished: Collection[Path],
     options: EngineOptions,
     plan_file: Path | None,
@@ -99,8 +99,9 @@ def _train_unfinished(
     from lenet_bench.execution.signals import StopRequest
     from lenet_bench.training import build
 
-    build.check_on_this_machine([config for run, config in runs.items() if run not in finished])
-    plan = arrange(runs, options)
+    configs = {directory: run.config for directory, run in runs.items()}
+    build.check_on_this_machine([config for run, config in configs.items() if run not in finished])
+    plan = arrange(configs, options)
     if plan_file is not None:
         plan.write(plan_file)
     jobs, data = _load(plan, runs, finished)
@@ -121,12 +122,11 @@ def _train_unfinished(
 
 
 def _load(
-    plan: SweepPlan, runs: Mapping[Path, RunConfig], finished: Collection[Path]
+    plan: SweepPlan, runs: Mapping[Path, Run], finished: Collection[Path]
 ) -> tuple[list[StackJob], dict[str, Dataset]]:
     """The stacks with their unfinished runs, and the data sets of these, each loaded once."""
     from lenet_bench import datasets
     from lenet_bench.execution.workers import StackJob
-    from lenet_bench.training.loop import Run
 
     loaded: dict[str, Dataset] = {}
     jobs = []
@@ -134,11 +134,11 @@ def _load(
         unfinished = [run for run in stack.runs if run not in finished]
         if not unfinished:
             continue
-        settings = runs[unfinished[0]].dataset
+        settings = runs[unfinished[0]].config.dataset
         key = settings.model_dump_json()
         if key not in loaded:
             loaded[key] = datasets.load(**settings.model_dump(exclude_none=True))
-        jobs.append(StackJob(stack.index, tuple(Run(runs[run], run) for run in unfinished), key))
+        jobs.append(StackJob(stack.index, tuple(runs[run] for run in unfinished), key))
     return jobs, loaded
 
 

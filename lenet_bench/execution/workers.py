@@ -23,8 +23,8 @@ from lenet_bench.common.machine import available_cores
 from lenet_bench.common.memory import MALLOC_SETTINGS, environment, keep_memory
 from lenet_bench.datasets import Dataset
 from lenet_bench.execution.signals import StopRequest
-from lenet_bench.records.run_directory import mark_failed, mark_interrupted
-from lenet_bench.training.loop import Outcome, Run, train_stack
+from lenet_bench.records.run_directory import Run, mark_failed, mark_interrupted
+from lenet_bench.training.loop import Outcome, train_stack
 
 TRIES = 2  # of a stack whose worker died
 
@@ -90,13 +90,13 @@ def _train_job(
 
 def _failed(job: StackJob, error: str) -> list[Outcome]:
     for run in job.runs:
-        mark_failed(run.directory, error)
+        mark_failed(run, error)
     return [Outcome(run.directory, "failed", {}, error) for run in job.runs]
 
 
 def _interrupted(job: StackJob) -> list[Outcome]:
     for run in job.runs:
-        mark_interrupted(run.directory)
+        mark_interrupted(run)
     return [Outcome(run.directory, "interrupted", {}) for run in job.runs]
 
 

@@ -17,10 +17,11 @@ from lenet_bench.config.parse import Parser
 
 @dataclass(frozen=True)
 class Job:
-    """A job that a launcher collected: what to train, as plain containers, and where."""
+    """A job of a launcher: what to train, as plain containers, where, and of which preset."""
 
     content: Mapping[str, Any]
     directory: Path
+    preset: str | None
 
 
 @dataclass

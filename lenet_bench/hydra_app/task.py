@@ -17,13 +17,12 @@ from omegaconf import DictConfig
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.errors import ConfigError
-from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution import sweep
 from lenet_bench.execution.options import EngineOptions
 from lenet_bench.hydra_app.names import naming_by_what_varies
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import Job, current
-from lenet_bench.records.run_directory import mark_failed, read_status
+from lenet_bench.records.run_directory import Run, mark_failed, mark_rejected, read_status
 
 
 def task(config: DictConfig) -> float | None:
@@ -34,7 +33,8 @@ def task(config: DictConfig) -> float | None:
     """
     if config.get("plan"):
         return None  # asked for where no callback of ours could show it
-    job = Job(plain(config), Path(HydraConfig.get().runtime.output_dir))
+    runtime = HydraConfig.get().runtime
+    job = Job(plain(config), Path(runtime.output_dir), runtime.choices.get("experiment"))
     collected = current().collected
     if collected is not None:
         collected.append(job)
@@ -42,8 +42,11 @@ def task(config: DictConfig) -> float | None:
     loss = None
     try:
         loss = train([job], EngineOptions())[job.directory]
+    except ConfigError as error:
+        mark_rejected(job.directory, str(error))
+        print(f"lenet-bench: {error}", file=sys.stderr)
     except UserError as error:
-        mark_failed(job.directory, str(error))
+        mark_failed(_parsed([job])[job.directory], str(error))
         print(f"lenet-bench: {error}", file=sys.stderr)
     status = read_status(job.directory).get("status")
     if status == "interrupted":
@@ -82,13 +85,20 @@ def train(
         ConfigError: Some configurations are wrong; nothing was trained.
         UserError: The data cannot be loaded or the device cannot be used.
     """
-    runs: dict[Path, RunConfig] = {}
+    return sweep.train(_parsed(jobs), options, plan_file)
+
+
+def _parsed(jobs: Sequence[Job]) -> dict[Path, Run]:
+    """The runs that jobs ask for, by directory; raises as `train` does."""
+    runs: dict[Path, Run] = {}
     problems: list[str] = []
     for job in jobs:
         try:
-            runs[job.directory] = current().parser.parse(job.content)
+            config = current().parser.parse(job.content)
         except ConfigError as error:
             problems += error.problems
+        else:
+            runs[job.directory] = Run(config, job.directory, job.preset)
     if problems:
         raise ConfigError(problems)
-    return sweep.train(runs, options, plan_file)
+    return runs

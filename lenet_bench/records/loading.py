@@ -1,7 +1,7 @@
 """Run directories in, tidy pandas frames out.
 
-A run directory is read from its files alone (`.hydra/config.yaml`, `status.json` and three
-CSVs), without torch and without Hydra. Whatever a killed run left missing, empty or cut off is
+A run directory is read from its files alone (`config.json`, `status.json` and three CSVs),
+without torch and without Hydra. Whatever a killed run left missing, empty or cut off is
 named in a warning of one line and the rest is used.
 """
 
@@ -18,21 +18,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.records.configuration import (
+    FILE,
+    OLDER_FILE,
+    has_configuration,
+    read_configuration,
+)
+from lenet_bench.records.run_directory import read_status
 from lenet_bench.records.schema import METRICS, RUN_TABLES, Dtypes, dtypes, names
 
 log = logging.getLogger(__name__)
 
 OUTCOMES = (
     *("run", "sweep", "directory", "status", "error", "iteration", "budget", "seconds", "classes"),
-    *("trained_on", "commit", "started", "ended"),
+    *("trained_on", "commit", "preset", "started", "ended"),
     *names(METRICS),
 )
 """Columns of `Sweep.runs` that say what became of a run; all others are configuration."""
 
-BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report", "plan")
+BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report")
 """Keys that decide what is recorded and where, not what is trained: they never part two runs."""
 
 
@@ -112,7 +118,7 @@ def load_sweep(paths: str | Path | Iterable[str | Path]) -> Sweep:
         places = ", ".join(map(str, given))
         raise UserError(
             f"{places}: none of its {len(directories)} runs has a readable "
-            "configuration (.hydra/config.yaml); nothing can be reported"
+            f"configuration ({FILE}; {OLDER_FILE} in older ones); nothing can be reported"
         )
     return Sweep(_tidy(pd.DataFrame(rows)))
 
@@ -186,7 +192,7 @@ def _run_directories(path: Path) -> list[Path]:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     runs = [entry for entry in inside if (entry / "status.json").is_file()]
     for entry in inside:
-        if entry not in runs and (entry / ".hydra" / "config.yaml").is_file():
+        if entry not in runs and has_configuration(entry):
             log.warning("%s: has no status.json; the run is left out", entry)
     if not runs:
         raise UserError(
@@ -198,23 +204,20 @@ def _run_directories(path: Path) -> list[Path]:
 
 def _read_run(directory: Path) -> dict[str, Any] | None:
     """One row of `Sweep.runs`; `None`, with a warning, without a configuration."""
-    path = directory / ".hydra" / "config.yaml"
     try:
-        config = yaml.load(path.read_bytes(), Loader=_Loader)
-    except (OSError, yaml.YAMLError, ValueError) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
-        log.warning("%s: %s; the run is left out", path, reason)
+        stored = read_configuration(directory)
+    except UserError as error:
+        log.warning("%s; the run is left out", error)
         return None
-    if not isinstance(config, dict) or "activation" not in config:
-        log.warning("%s: names no activation; the run is left out", path)
-        return None
-    status = _read_status(directory / "status.json")
+    status = read_status(directory)
+    if not status:
+        log.warning("%s: cannot be read; the run's status is unknown", directory / "status.json")
     dataset = _mapping(status.get("dataset"))
     row: dict[str, Any] = {
         "run": directory.name,
         "sweep": directory.resolve().parent.name,
         "directory": str(directory),
-        **_flatten(config),
+        **_flatten(stored.content),
         "dataset.fingerprint": dataset.get("fingerprint"),
         "status": status.get("status", "unknown"),
         "error": status.get("error"),
@@ -224,22 +227,12 @@ def _read_run(directory: Path) -> dict[str, Any] | None:
         "classes": _count(dataset.get("classes")),
         "trained_on": status.get("device"),
         "commit": status.get("commit"),
+        "preset": stored.preset,
         "started": status.get("started"),
         "ended": status.get("ended"),
     }
     metrics = _mapping(status.get("metrics"))
     return row | {name: metrics.get(name) for name in names(METRICS)}
-
-
-def _read_status(path: Path) -> dict[str, Any]:
-    try:
-        status = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        status = None
-    if not isinstance(status, dict):
-        log.warning("%s: cannot be read; the run's status is unknown", path)
-        return {}
-    return status
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -362,4 +355,3 @@ READ_EXACTLY: dict[str, Any] = (
     if tuple(int(part) for part in pd.__version__.split(".")[:2]) >= (3, 1)
     else {"float_precision": "round_trip"}
 )
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

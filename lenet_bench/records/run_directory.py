@@ -1,8 +1,8 @@
-"""The directory of one run: three CSVs that grow while it trains, `status.json`, `weights.pt`.
+"""The directory of one run: `config.json`, `status.json`, three CSVs that grow, `weights.pt`.
 
-In: rows and metrics from the training loop. Out: files that are complete up to the last block even
-when the process is killed, and that say how the run ended. `status.json` and `weights.pt` are
-replaced atomically: a reader sees the old file or the new one, never half of one.
+In: a `Run`; rows and metrics from the training loop. Out: files that are complete up to the last
+block even when the process is killed, and that say what was asked for and how the run ended. All
+but the CSVs are replaced atomically: a reader sees the old file or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -11,38 +11,54 @@ import csv
 import io
 import json
 import math
-import platform
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from lenet_bench.common.files import write_atomically
+from lenet_bench.records.configuration import write_configuration
+from lenet_bench.records.provenance import commit, versions
 from lenet_bench.records.schema import RUN_TABLES, names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lenet_bench.config.schema import RunConfig
+
 Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
 
 
+@dataclass(frozen=True)
+class Run:
+    """One configuration to train, and the directory that will tell of it.
+
+    Attributes:
+        config: What to train.
+        directory: The run directory, whether it exists or not.
+        preset: The preset that the configuration was composed from, if any.
+    """
+
+    config: RunConfig
+    directory: Path
+    preset: str | None = None
+
+
 class RunRecorder:
-    """Writes what one run leaves behind, into a directory of its own.
+    """Writes what one run leaves behind, into its directory.
 
     Args:
-        directory: The run directory; what an earlier, unfinished attempt left there is replaced.
+        run: The run; what an earlier, unfinished attempt left in its directory is replaced.
         facts: What is known beforehand and goes into `status.json` as it is: the budget, device,
             dataset, stack.
     """
 
-    def __init__(self, directory: Path, facts: Mapping[str, Any]) -> None:
-        self.directory = directory
+    def __init__(self, run: Run, facts: Mapping[str, Any]) -> None:
+        self.directory = directory = run.directory
         self._facts = dict(facts)
         self._started = _now()
-        directory.mkdir(parents=True, exist_ok=True)
+        _describe(run)
         (directory / "weights.pt").unlink(missing_ok=True)
         self._files: dict[str, TextIO] = {
             name: (directory / f"{name}.csv").open("w", newline="", encoding="utf-8")
@@ -131,64 +147,38 @@ def read_status(directory: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def mark_failed(directory: Path, error: str) -> None:
+def mark_failed(run: Run, error: str) -> None:
     """Say in `status.json` that a run failed whose own process could not say so."""
+    _describe(run)
+    _mark(run.directory, "failed", error)
+
+
+def mark_rejected(directory: Path, error: str) -> None:
+    """Say in `status.json` that a run failed because its configuration is wrong."""
+    directory.mkdir(parents=True, exist_ok=True)
     _mark(directory, "failed", error)
 
 
-def mark_interrupted(directory: Path) -> None:
+def mark_interrupted(run: Run) -> None:
     """Say in `status.json` that a run was stopped whose own process could not say so.
 
     How an earlier attempt ended stays on record: its rows are still there.
     """
-    if read_status(directory).get("status") in (None, "running"):
-        _mark(directory, "interrupted", None)
+    _describe(run)
+    if read_status(run.directory).get("status") in (None, "running"):
+        _mark(run.directory, "interrupted", None)
+
+
+def _describe(run: Run) -> None:
+    """Make the directory of a run and write what it is about to train."""
+    run.directory.mkdir(parents=True, exist_ok=True)
+    write_configuration(run.directory, run.config, run.preset)
 
 
 def _mark(directory: Path, status: Status, error: str | None) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
     known = {"name": directory.name, "iteration": 0, "metrics": {}, "seconds": 0.0}
     changed = {"status": status, "error": error, "ended": _now()}
     write_status(directory, {**known, **read_status(directory), **changed})
-
-
-@cache
-def versions() -> dict[str, str]:
-    """The versions of what took part in the computation."""
-    packages = ("lenet-bench", "torch", "torchvision", "hydra-core", "numpy")
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
-
-
-@cache
-def commit() -> str | None:
-    """The git commit of the source, with `+` behind it where files differ; None outside git."""
-    source = Path(__file__).resolve()
-    try:
-        # The source may be installed below a repository that is not its own.
-        subprocess.run(
-            ["git", "ls-files", "--error-unmatch", source.name],
-            cwd=source.parent,
-            capture_output=True,
-            check=True,
-            timeout=10,
-        )
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
-            cwd=source.parent,
-            capture_output=True,
-            check=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return described.stdout.strip() or None
 
 
 def _now() -> str:

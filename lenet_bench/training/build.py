@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 from lenet_bench.choices.activations import ACTIVATIONS
@@ -22,12 +20,10 @@ from lenet_bench.choices.custom import load_custom
 from lenet_bench.choices.initialization import SCHEMES, gain_factor
 from lenet_bench.choices.schedules import learning_rates
 from lenet_bench.common.errors import UserError
-from lenet_bench.config.parse import parse
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.model.initialize import initialize
 from lenet_bench.model.lenet import LeNet, activation_module
 from lenet_bench.model.stack import RunActivation
-from lenet_bench.records.run_directory import read_status
 from lenet_bench.training.stacked_optimizer import OptimizerSettings
 
 # One stream per use of randomness, so that none shifts another.
@@ -195,24 +191,3 @@ def check_on_this_machine(configs: Iterable[RunConfig]) -> None:
     for config in configs:
         if config.activation.name == "custom":
             load_custom(config.activation.parameters["path"])
-
-
-def load_model(run: str | Path) -> LeNet:
-    """The plain LeNet that a run trained, in evaluation mode, on the CPU.
-
-    Its inputs are images (B, C, H, W) scaled to [0, 1] and standardised by the `mean` and `std` in
-    the run's `status.json`.
-
-    Raises:
-        UserError: The directory does not hold a run with weights.
-    """
-    directory = Path(run)
-    try:
-        config = parse(yaml.safe_load((directory / ".hydra" / "config.yaml").read_text()))
-        facts = read_status(directory)["dataset"]
-        state = torch.load(directory / "weights.pt", weights_only=True)
-    except (OSError, KeyError, yaml.YAMLError) as error:
-        raise UserError(f"{directory} is not a run with weights: {error}") from None
-    model = plain_model(config, ImageShape(facts["channels"], facts["size"], facts["classes"]))
-    model.load_state_dict(state)
-    return model.eval()

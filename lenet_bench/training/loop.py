@@ -20,25 +20,16 @@ import torch
 from torch import Tensor
 
 from lenet_bench.config.budget import budget, evaluation_interval, iterations_per_epoch
-from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset, Split
 from lenet_bench.model.lenet import LeNet
 from lenet_bench.model.stack import Batch, Stack, cross_entropy
-from lenet_bench.records.run_directory import RunRecorder, Status
+from lenet_bench.records.run_directory import Run, RunRecorder, Status
 from lenet_bench.training import build
 from lenet_bench.training.cuda_graph import Replayed
 from lenet_bench.training.probes import Probe
 from lenet_bench.training.stacked_optimizer import StackedOptimizer
 
 BLOCK = 50  # iterations whose losses are written together
-
-
-@dataclass(frozen=True)
-class Run:
-    """One configuration to train, and the directory that will tell of it."""
-
-    config: RunConfig
-    directory: Path
 
 
 @dataclass(frozen=True)
@@ -221,7 +212,7 @@ class _StackTrainer:
             _Live(
                 run,
                 RunRecorder(
-                    run.directory,
+                    run,
                     {**facts, "stack": {"index": index, "size": len(runs), "position": position}},
                 ),
                 build.learning_rate_of_each_iteration(run.config, self.iterations),

@@ -113,7 +113,8 @@ def test_a_run_of_one_is_reported_like_a_sweep(lenet: Lenet) -> None:
     assert int(name[-8:], 16) >= 0
     directory = done.runs[name]
     assert {path.name for path in directory.iterdir()} == {
-        ".hydra", "train.csv", "evaluation.csv", "layers.csv", "status.json", "weights.pt",
+        ".hydra", "config.json", "status.json", "train.csv", "evaluation.csv", "layers.csv",
+        "weights.pt",
     }  # fmt: skip
     hydra = {path.stem: path for path in (directory / ".hydra").iterdir()}
     assert set(hydra) == {"config", "hydra", "overrides"}

@@ -21,7 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from lenet_bench.config.schema import RunConfig
 from lenet_bench.records.run_directory import (
+    Run,
     RunRecorder,
     mark_failed,
     mark_interrupted,
@@ -29,6 +31,7 @@ from lenet_bench.records.run_directory import (
 )
 from lenet_bench.records.schema import TrainRow
 from tests.conftest import Configure, train
+from tests.fabricate import configuration
 
 SMALL = (
     "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8", "iterations=24",
@@ -79,11 +82,15 @@ def strict(path: Path) -> dict[str, Any]:
     return content
 
 
+def run_in(directory: Path, preset: str | None = None) -> Run:
+    return Run(RunConfig.model_validate(configuration()), directory, preset)
+
+
 # --- the recorder ---------------------------------------------------------------------------------
 
 
 def recorder(directory: Path) -> RunRecorder:
-    return RunRecorder(directory, {"device": "cpu", "stack": {"index": 0, "size": 2}})
+    return RunRecorder(run_in(directory), {"device": "cpu", "stack": {"index": 0, "size": 2}})
 
 
 @given(st.lists(st.floats(), min_size=1))
@@ -134,7 +141,7 @@ def test_a_status_holds_no_nan_and_merges_sections(tmp_path: Path) -> None:
     assert status["started"] <= status["ended"]
     assert status["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "evaluation.csv", "layers.csv", "status.json", "train.csv",
+        "config.json", "evaluation.csv", "layers.csv", "status.json", "train.csv",
     ]  # fmt: skip
 
 
@@ -156,7 +163,7 @@ def test_a_missing_or_broken_status_is_empty_and_can_be_marked(
     if content is not None:
         (tmp_path / "status.json").write_bytes(content.encode("latin-1"))
     assert read_status(tmp_path) == {}
-    mark_failed(tmp_path, "its worker died")
+    mark_failed(run_in(tmp_path), "its worker died")
     status = strict(tmp_path / "status.json")
     assert (status["status"], status["error"]) == ("failed", "its worker died")
 
@@ -165,7 +172,7 @@ def test_marking_keeps_what_was_known(tmp_path: Path) -> None:
     record = recorder(tmp_path)
     record.status("running", iteration=500, metrics={"train_loss": 1.0}, seconds=3.0)
     record.close()
-    mark_failed(tmp_path, "killed")
+    mark_failed(run_in(tmp_path), "killed")
     status = read_status(tmp_path)
     assert status["iteration"] == 500
     assert status["metrics"] == {"train_loss": 1.0}
@@ -174,11 +181,11 @@ def test_marking_keeps_what_was_known(tmp_path: Path) -> None:
 
 def test_a_stopped_run_keeps_how_an_earlier_attempt_ended(tmp_path: Path) -> None:
     """A stop before it began anew leaves the rows of then, and their record."""
-    mark_interrupted(tmp_path / "never")
+    mark_interrupted(run_in(tmp_path / "never"))
     status = read_status(tmp_path / "never")
     assert (status["status"], status["iteration"], status["error"]) == ("interrupted", 0, None)
-    mark_failed(tmp_path / "before", "out of memory")
-    mark_interrupted(tmp_path / "before")
+    mark_failed(run_in(tmp_path / "before"), "out of memory")
+    mark_interrupted(run_in(tmp_path / "before"))
     assert read_status(tmp_path / "before")["error"] == "out of memory"
 
 

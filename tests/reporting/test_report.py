@@ -48,7 +48,7 @@ from lenet_bench.reporting.tables import (
     verdict_lines,
 )
 from lenet_bench.reporting.words import NOTHING, p_value
-from tests.fabricate import descent, write_run
+from tests.fabricate import descent, set_preset, write_run
 
 
 def three(directory: Path, seeds: int = 3, iterations: int = 200) -> Path:
@@ -486,7 +486,7 @@ def test_report_writes_everything_and_again_the_same(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in report.paths}
     assert write_report(directory, directory).paths == report.paths
     assert {path: path.read_bytes() for path in report.paths} == before
-    assert not [path for path in directory.rglob(".*") if path.name != ".hydra"]
+    assert not list(directory.rglob(".*"))
     pixels = imread(directory / "figures" / "training_loss.png")
     assert pixels.shape[1] >= 7 * 150
     assert pixels.shape[2] == 3 or pixels[..., 3].min() == 1.0, "opaque"
@@ -586,7 +586,7 @@ def test_verdicts_are_printed_written_and_shown(tmp_path: Path) -> None:
 def test_claims_of_a_preset_are_printed_written_and_shown(tmp_path: Path) -> None:
     directory = three(tmp_path / "s", seeds=5)
     for run in directory.iterdir():
-        (run / ".hydra" / "overrides.yaml").write_text("- experiment=sigmoid_tanh_relu\n- lr=0.1\n")
+        set_preset(run, "sigmoid_tanh_relu")
     report = write_report(directory, directory)
     stream = io.StringIO()
     print_table(report, Console(file=stream, width=80))
@@ -606,8 +606,8 @@ def test_claims_of_a_preset_are_printed_written_and_shown(tmp_path: Path) -> Non
     # The rules of claims are fixed in advance; another target of the report does not move them.
     write_report(directory, tmp_path / "other", target_loss=0.5)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "other" / "claims.csv"), table)
-    for run in directory.glob("*/.hydra/overrides.yaml"):
-        run.unlink()
+    for path in directory.glob("*/config.json"):
+        set_preset(path.parent, None)
     report = write_report(directory, directory)
     assert report.claims.empty
     assert not (directory / "claims.csv").exists()
@@ -619,7 +619,7 @@ def test_claims_do_not_repeat_the_warnings_of_the_report(
 ) -> None:
     directory = three(tmp_path / "s", seeds=3)
     for run in directory.iterdir():
-        (run / ".hydra" / "overrides.yaml").write_text("- experiment=sigmoid_tanh_relu\n")
+        set_preset(run, "sigmoid_tanh_relu")
     record = directory / "relu-0" / "train.csv"
     record.write_text("".join(record.read_text().splitlines(keepends=True)[:100]))
     write_report(directory, tmp_path / "out")

@@ -1,0 +1,99 @@
+"""`config.json` of a run directory: what was asked for, so that the directory explains itself.
+
+In: a run's validated configuration, and the preset it was composed from. Out: a JSON file; later
+its content. The file holds
+
+    {"preset": "smoke", "config": {"activation": {"name": "relu"}, ..., "lr": 0.01, ...}}
+
+with `null` for a run of no preset. `config` has the keys of `conf/`, and `RunConfig` accepts it.
+Directories of older versions have no such file; only for them Hydra's `.hydra/` is read instead.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lenet_bench.common.errors import UserError
+from lenet_bench.common.files import write_atomically
+
+if TYPE_CHECKING:
+    from lenet_bench.config.schema import RunConfig
+
+FILE = "config.json"
+OLDER_FILE = Path(".hydra") / "config.yaml"
+
+_PRESET_OVERRIDE = re.compile(r"^- ['\"]?experiment=([\w/.+-]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class StoredConfiguration:
+    """What a run directory says about what was asked for.
+
+    Attributes:
+        content: The configuration as plain containers.
+        preset: The preset (`experiment=NAME`) that it was composed from, if any.
+    """
+
+    content: Mapping[str, Any]
+    preset: str | None
+
+
+def write_configuration(directory: Path, config: RunConfig, preset: str | None) -> None:
+    """Write `config.json` atomically."""
+    # Keys with a default are those that only some data sets have, such as `dataset.root`.
+    content = {"preset": preset, "config": config.model_dump(mode="json", exclude_defaults=True)}
+    write_atomically(directory / FILE, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_configuration(directory: Path) -> StoredConfiguration:
+    """Read what was asked for in a run directory.
+
+    Raises:
+        UserError: The directory does not say so, or not in a way that can be read.
+    """
+    path = directory / FILE
+    try:
+        stored = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return _read_older_configuration(directory)
+    except (OSError, ValueError):
+        raise UserError(f"{path}: cannot be read") from None
+    content = stored.get("config") if isinstance(stored, dict) else None
+    return StoredConfiguration(_checked(path, content), stored.get("preset"))
+
+
+def has_configuration(directory: Path) -> bool:
+    """Whether there is a file that should say what was asked for."""
+    return any((directory / name).is_file() for name in (FILE, OLDER_FILE))
+
+
+def _read_older_configuration(directory: Path) -> StoredConfiguration:
+    """The configuration and the overrides as Hydra wrote them, before there was a `config.json`."""
+    import yaml
+
+    path = directory / OLDER_FILE
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        content = yaml.load(path.read_bytes(), Loader=loader)
+    except FileNotFoundError:
+        raise UserError(f"{directory}: holds neither {FILE} nor {OLDER_FILE}") from None
+    except (OSError, yaml.YAMLError, ValueError):
+        raise UserError(f"{path}: cannot be read") from None
+    try:
+        overrides = path.with_name("overrides.yaml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        overrides = ""
+    preset = _PRESET_OVERRIDE.search(overrides)
+    return StoredConfiguration(_checked(path, content), preset[1] if preset else None)
+
+
+def _checked(path: Path, content: Any) -> Mapping[str, Any]:
+    if not isinstance(content, dict) or "activation" not in content:
+        raise UserError(f"{path}: names no activation")
+    # It decided what the command did, nothing about the run.
+    return {key: value for key, value in content.items() if key != "plan"}
