@@ -24,12 +24,10 @@ STILL_TOO_LONG = frozenset(
         "lenet_bench/choices/activations.py",
         "lenet_bench/hydra_app/check.py",
         "lenet_bench/model/stack.py",
-        "lenet_bench/reporting/figures.py",
         "lenet_bench/training/loop.py",
         "tests/claims/test_claims.py",
         "tests/config/test_config.py",
         "tests/hydra_app/test_check.py",
-        "tests/reporting/test_report.py",
         "tests/training/test_loop.py",
         "tests/training/test_probes.py",
     }

@@ -34,7 +34,7 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import write_atomically
 from lenet_bench.records.loading import Sweep, identity_keys, load_sweep
 from lenet_bench.reporting import claims_page as page
-from lenet_bench.reporting import figures, html, rates
+from lenet_bench.reporting import figures, html
 from lenet_bench.reporting.tables import (
     HEADLINES,
     comparison_rows,
@@ -250,10 +250,10 @@ def _figures(sweep: Sweep, summary: pd.DataFrame, notes: list[str]) -> dict[str,
         drawn["dead_fraction"] = figures.dead_fraction(layers, sweep.runs)
     else:
         notes.append("no dead units were recorded (layers.csv): the figure is left out")
-    if rates.has_rates(summary):
-        drawn["learning_rate"] = rates.learning_rate(summary)
-    if rates.phase_key(sweep.runs) and layers["dead_fraction"].notna().any():
-        drawn["phase_diagram"] = rates.phase_diagram(layers, sweep.runs)
+    if figures.has_learning_rates(summary):
+        drawn["learning_rate"] = figures.learning_rate(summary)
+    if figures.phase_key(sweep.runs) and layers["dead_fraction"].notna().any():
+        drawn["phase_diagram"] = figures.phase_diagram(layers, sweep.runs)
     return drawn
 
 

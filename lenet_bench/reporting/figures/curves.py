@@ -1,12 +1,12 @@
-"""From rows to lines: per-run series in; mean, interval and thin raw lines out.
+"""From rows to curves: a series per run goes in; mean, interval and thin raw lines come out.
 
-Everything a figure draws is reduced here to a few hundred points per line, so that a thousand
-runs of thousands of iterations plot in seconds.
+Every line is reduced here to a few hundred points, so that a thousand runs of thousands of
+iterations plot in seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from lenet_bench.analysis.summary import WINDOW, Floats, mean_and_half_width
+from lenet_bench.reporting.figures.layout import Line
 
 MOST_POINTS = 400
 MOST_RAW_RUNS = 24
+"""With more runs than this in a panel, single runs are not drawn."""
 
 Series = tuple[Floats, Floats]
 """Iterations and values of one run, ascending."""
@@ -26,9 +28,15 @@ Series = tuple[Floats, Floats]
 class Curve:
     """One line of a panel, as it is drawn.
 
-    `low` and `high` bound the 95 % interval of the mean (NaN where fewer than two runs are
-    left); `raw` holds a thinned series per run, `stops` the last finite point of each run that
-    diverged.
+    Attributes:
+        iterations: Where the line has points, ascending.
+        mean: The mean over the runs that got this far.
+        low: The lower end of its 95 % interval; NaN where fewer than two runs are left.
+        high: The upper end.
+        raw: A thinned series per run; empty when there are too many runs to draw.
+        stops: The last finite point of each run that diverged.
+        diverged: How many runs diverged.
+        runs: How many runs have a value at all.
     """
 
     iterations: Floats
@@ -56,14 +64,37 @@ def smoothing_window(longest: float) -> int:
     return max(WINDOW, int(longest) // 80) | 1
 
 
-def curve(
+def average_curves(
+    series: Mapping[str, Series],
+    lines: Iterable[Line],
+    in_panel: frozenset[str],
+    diverged: frozenset[str],
+    window: int = 1,
+) -> dict[Line, Curve]:
+    """The curve of every line that has values among the panel's runs."""
+    curves = {line: average_runs(series, line.runs & in_panel, diverged, window) for line in lines}
+    return {line: curve for line, curve in curves.items() if curve is not None}
+
+
+def diverged_runs(runs: pd.DataFrame) -> frozenset[str]:
+    """The names of the runs that diverged."""
+    return frozenset(runs.loc[runs["status"] == "diverged", "run"])
+
+
+def are_raw_lines_drawn(curves: Sequence[Curve]) -> bool:
+    """Whether a panel with these curves shows its single runs too."""
+    return sum(len(curve.raw) for curve in curves) <= MOST_RAW_RUNS
+
+
+def average_runs(
     series: Mapping[str, Series], runs: frozenset[str], diverged: frozenset[str], window: int
 ) -> Curve | None:
     """Average the given runs; `None` when none of them has a finite value.
 
     Each run is smoothed by a centred mean over `window` rows; then mean and interval are taken
-    over the runs that reached the iteration. Of a run that diverged the last `window`
-    iterations are left to its own thin line: one loss of 1e30 would be all that the mean shows.
+    over the runs that reached the iteration: nothing is made up for a run after its end. Where a
+    window is given, the last `window` iterations of a run that diverged appear in its thin line
+    only: one loss of 1e30 would be all that the mean shows.
     """
     chosen = {run: series[run] for run in sorted(runs) if run in series}
     chosen = {run: s for run, s in chosen.items() if np.isfinite(s[1]).any()}
@@ -71,7 +102,9 @@ def curve(
         return None
     grid = _grid([iterations for iterations, _ in chosen.values()])
     cut = {run: window if run in diverged and window > 1 else 0 for run in chosen}
-    table = np.stack([_at(grid, *s, window, cut[run]) for run, s in chosen.items()])  # (N, points)
+    table = np.stack(  # (N, points)
+        [_values_at(grid, *one, window, cut[run]) for run, one in chosen.items()]
+    )
     mean, half = mean_and_half_width(table)
     stops = tuple(_last_finite(*s) for run, s in chosen.items() if run in diverged)
     return Curve(
@@ -90,7 +123,8 @@ def centred_mean(values: Floats, positions: npt.NDArray[np.int_], window: int) -
     """Mean of the `window` (odd) values around each position.
 
     Near the start the window shrinks on both sides, so that the first point is the first value
-    itself; at the end it is cut off, so that the last point is not a single noisy value.
+    itself; at the end only its later half is cut off, so that the last point is not a single noisy
+    value.
     """
     offsets = np.arange(window) - window // 2
     index = positions[:, None] + offsets  # (points, window)
@@ -120,7 +154,7 @@ def _grid(iterations: list[Floats]) -> Floats:
     return chosen
 
 
-def _at(grid: Floats, iterations: Floats, values: Floats, window: int, cut: int) -> Floats:
+def _values_at(grid: Floats, iterations: Floats, values: Floats, window: int, cut: int) -> Floats:
     """A run's smoothed values on the grid; NaN after its end and where it has no row."""
     finite = np.isfinite(values)
     iterations, values = iterations[finite], values[finite]

@@ -1,0 +1,61 @@
+"""Configuration values of several runs: which there are, in which order, and what all share.
+
+A missing value is a value: `null` and 0.5 of one key are two values everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from lenet_bench.analysis.lines import describe_value, is_missing, ordered
+from lenet_bench.records.loading import varying_keys
+
+SHARED_SETTINGS = (
+    *(("init", "{} init"), ("optimizer", "{}"), ("lr", "lr {}")),
+    *(("batch_size", "batch {}"), ("model", "{}"), ("model.pool", "{} pooling")),
+)
+"""The keys that a caption names where all runs share them, and how."""
+
+
+def distinct_values(runs: pd.DataFrame, key: str) -> list[Any]:
+    """The values of a key, in order, missing ones included.
+
+    A choice that does not have this parameter at all (ReLU has no `negative_slope`) adds none.
+    """
+    choice = key.partition(".")[0]
+    if choice != key and choice in runs:
+        known = runs.groupby(choice, dropna=False)[key].transform("count") > 0
+        runs = runs[known]
+    return ordered(runs[key])
+
+
+def rank_values(values: pd.Series[Any]) -> list[int]:
+    """The position of each value in the order in which values are listed."""
+    order = ordered(values)
+    return [
+        next(
+            rank
+            for rank, other in enumerate(order)
+            if other == value or (is_missing(other) and is_missing(value))
+        )
+        for value in values
+    ]
+
+
+def common_value(runs: pd.DataFrame, key: str) -> str:
+    """The one value of a key that all runs share, else nothing."""
+    values = ordered(runs[key]) if key in runs else []
+    return str(values[0]) if len(values) == 1 and not is_missing(values[0]) else ""
+
+
+def shared_settings(runs: pd.DataFrame) -> str:
+    """The settings that all runs share, as a sentence."""
+    varying = varying_keys(runs)
+    parts = [
+        form.format(describe_value(runs[key].iloc[0]))
+        for key, form in SHARED_SETTINGS
+        if key in runs and key not in varying and runs[key].notna().all()
+    ]
+    return ", ".join(parts) + "." if parts else ""
