@@ -1,18 +1,20 @@
-"""Convolution and 2x2 max pooling in one pass over the batch, a few images at a time.
+"""Convolution and 2x2 max pooling fused into one pass over the batch, a few images at a time.
 
 In: the images or feature maps of a whole batch. Out: of each pooling window the one value that an
 activation maps to the window's maximum. The full-size feature maps, by far the largest tensors of a
 LeNet, exist only for the few images that fit a core's cache, in the forward pass and again in the
 backward pass.
 
-Shapes: B images, C channels (those of all runs of a stack side by side), H and W. Channels come and
+Letters in shapes: B images in the batch, b images in a chunk of it, C channels (those of all runs
+of a stack side by side), H and W height and width, G groups of the convolution. Channels come and
 go in parts, one for each activation, so that an activation works on memory without gaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -24,8 +26,8 @@ WINDOW = [2, 2]
 # Elements of the full-size feature maps that are worked on at a time on a CPU, 2 MB in float32.
 # The whole batch at once takes three times as long.
 CACHED_ELEMENTS = 1 << 19
-# Channels a group below which a CPU is faster at two rows of an input's gradient than at one: its
-# instructions take 8 or 16 channels, however few there are.
+# A CPU's instructions work on 8 or 16 channels at once, however few there are. With fewer channels
+# in a group than this, two rows of the input's gradient take no longer than one.
 NARROW = 8
 
 
@@ -88,13 +90,11 @@ class _ConvolveAndPool(torch.autograd.Function):
         short = torch.int16 if full[0] * full[1] < 1 << 15 else torch.int32
         values = [_empty(shape, inputs[0], inputs[0].dtype) for shape in pooled]
         places = _empty((b if learns else 0, len(weight), *pooled[0][2:]), inputs[0], short)
-        for rows in _few(inputs[0], ctx.full):
+        sections = _sections(part.channels for part in parts)
+        for rows in _chunks(inputs[0], ctx.full):
             z = F.conv2d(_side_by_side(inputs, rows), weight, bias, groups=groups)
             highest, at = torch.ops.aten.max_pool2d_with_indices(z, WINDOW)
-            first = 0
-            for part, value in zip(parts, values, strict=True):
-                channels = slice(first, first + part.channels)
-                first = channels.stop
+            for part, channels, value in zip(parts, sections, values, strict=True):
                 chosen = highest[:, channels]
                 if part.activation is not None and part.channels:
                     chosen, at[:, channels] = _better_extreme(
@@ -110,57 +110,60 @@ class _ConvolveAndPool(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *by_values: Tensor) -> tuple[Tensor | None, ...]:
         weight, places, *inputs = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[5]
+        needs_inputs = any(ctx.needs_input_grad[5:])
         # bfloat16 has too few digits for a sum over many chunks.
         wide = torch.promote_types(weight.dtype, torch.float32)
         by_weight = torch.zeros_like(weight, dtype=wide)
-        by_inputs = [torch.empty_like(x) for x in inputs] if wanted else []
-        pairs = _in_pairs(weight, ctx.groups, inputs[0]) if wanted else None
-        chunks = _few(inputs[0], ctx.full)
+        by_inputs = [torch.empty_like(x) for x in inputs] if needs_inputs else []
+        sections = _sections(by_input.shape[1] for by_input in by_inputs)
+        pairs = _paired_kernels(weight, ctx.groups, inputs[0]) if needs_inputs else None
+        chunks = _chunks(inputs[0], ctx.full)
         unpool = torch.ops.aten.max_pool2d_with_indices_backward.grad_input
         memory = _empty((len(inputs[0][chunks[0]]), *ctx.full), inputs[0], inputs[0].dtype)
         for rows in chunks:
             x = _side_by_side(inputs, rows)
             by_z = memory[: len(x)]
-            # Of what was pooled only the shape is asked for, which is that of its gradient.
+            # The operation asks for what was pooled, but only uses its shape: that of the gradient.
             unpool(
                 _side_by_side(by_values, rows), by_z, WINDOW, WINDOW, [0, 0], [1, 1], False,
                 places[rows].long(), grad_input=by_z,
             )  # fmt: skip
-            by_x, by_some_weight, _ = torch.ops.aten.convolution_backward(
+            by_x, by_weight_here, _ = torch.ops.aten.convolution_backward(
                 by_z, x, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], ctx.groups,
-                [wanted and pairs is None, True, False],
+                [needs_inputs and pairs is None, True, False],
             )  # fmt: skip
-            by_weight += by_some_weight
+            by_weight += by_weight_here
             if pairs is not None:
-                by_x = _of_pairs(by_z, pairs, ctx.groups)
-            first = 0
-            for by_input in by_inputs:
-                last = first + by_input.shape[1]
-                by_input[rows] = by_x[:, first:last]
-                first = last
+                by_x = _convolve_pairs(by_z, pairs, ctx.groups)
+            for by_input, channels in zip(by_inputs, sections, strict=True):
+                by_input[rows] = by_x[:, channels]
         by_bias = torch.cat([by_value.sum((0, 2, 3)) for by_value in by_values])
         by_weight = by_weight.to(weight.dtype)
-        return by_weight, by_bias, *[None] * 3, *(by_inputs if wanted else (None for _ in inputs))
+        none = [None] * len(inputs)
+        return by_weight, by_bias, None, None, None, *(by_inputs if needs_inputs else none)
 
 
-def _in_pairs(weight: Tensor, groups: int, x: Tensor) -> Tensor | None:
-    """The kernel of `_of_pairs`, (2 C_in, C / groups, kernel + 1, kernel); None where it is no use.
+def _paired_kernels(weight: Tensor, groups: int, x: Tensor) -> Tensor | None:
+    """Kernels that give two rows of the input's gradient at a time, or None where that is no use.
 
-    The gradient by the input is itself a convolution, by the turned kernel. Two of its rows at a
-    time are one by twice as many kernels, each a row higher, that takes steps of two rows.
+    The gradient by the input is itself a convolution, of the gradient by the output with the
+    kernels turned by 180 degrees. Two of its rows are one row of a convolution with twice as many
+    kernels, each padded to be a row higher, that takes steps of two rows.
+
+    Returns:
+        (2 C_in, C / G, kernel + 1, kernel).
     """
     if x.device.type != "cpu" or weight.shape[1] >= NARROW or x.shape[2] % 2:
         return None
     turned = (
         weight.unflatten(0, (groups, -1)).flip(3, 4).transpose(1, 2)
-    )  # (G, C_in / G, C / G, ..)
+    )  # (G, C_in / G, C / G, kernel, kernel)
     both = torch.stack([F.pad(turned, (0, 0, 0, 1)), F.pad(turned, (0, 0, 1, 0))], dim=1)
     return both.flatten(0, 2).contiguous(memory_format=torch.channels_last)
 
 
-def _of_pairs(by_z: Tensor, pairs: Tensor, groups: int) -> Tensor:
-    """From the gradient by the output, (b, C, ...), to that by the input, (b, C_in, H, W)."""
+def _convolve_pairs(by_z: Tensor, pairs: Tensor, groups: int) -> Tensor:
+    """The gradient by the input, (b, C_in, H, W), from that by the output, (b, C, ...)."""
     around = pairs.shape[3] - 1
     rows = F.conv2d(by_z, pairs, None, (2, 1), around, 1, groups)  # (b, 2 C_in, H/2, W)
     apart: Tensor = rows.unflatten(1, (groups, 2, -1))  # (b, G, 2, C_in/G, H/2, W)
@@ -179,13 +182,24 @@ def _better_extreme(
     return torch.where(low, lowest, highest), torch.where(low, at_lowest, at)
 
 
-def _few(x: Tensor, full: tuple[int, int, int]) -> list[slice]:
-    """The batch in slices of a few images each; on a GPU the whole of it."""
+def _chunks(x: Tensor, full: tuple[int, int, int]) -> list[slice]:
+    """Divide the batch into chunks of a few images each; on a GPU it stays whole.
+
+    Args:
+        x: The batch.
+        full: Shape of an image's full-size feature maps, (C, H, W).
+    """
     images = len(x)
     if x.device.type == "cpu":
         most = max(1, CACHED_ELEMENTS // (full[0] * full[1] * full[2]))
         images = -(-len(x) // -(-len(x) // most))  # of equal length as far as that goes
     return [slice(start, start + images) for start in range(0, len(x), images)]
+
+
+def _sections(sizes: Iterable[int]) -> list[slice]:
+    """Where each of some parts lies when they are side by side."""
+    ends = [0, *accumulate(sizes)]
+    return [slice(*both) for both in pairwise(ends)]
 
 
 def _side_by_side(parts: Sequence[Tensor], rows: slice) -> Tensor:

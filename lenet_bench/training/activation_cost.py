@@ -42,8 +42,11 @@ from torch import Tensor, nn
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.memory import MALLOC_SETTINGS
+from lenet_bench.model.convolutional import Batch
+from lenet_bench.model.groups import RunActivation
 from lenet_bench.model.lenet import LeNet, ZooActivation, activation_module
-from lenet_bench.model.stack import Batch, RunActivation, Stack, cross_entropy
+from lenet_bench.model.loss import cross_entropy
+from lenet_bench.model.stack import Stack
 from lenet_bench.training.stacked_optimizer import OptimizerSettings, StackedOptimizer
 
 REFERENCE = "relu"

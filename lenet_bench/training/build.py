@@ -21,9 +21,9 @@ from lenet_bench.choices.initialization import SCHEMES, gain_factor
 from lenet_bench.choices.schedules import learning_rates
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig
+from lenet_bench.model.groups import RunActivation
 from lenet_bench.model.initialize import initialize
 from lenet_bench.model.lenet import LeNet, activation_module
-from lenet_bench.model.stack import RunActivation
 from lenet_bench.training.stacked_optimizer import OptimizerSettings
 
 # One stream per use of randomness, so that none shifts another.

@@ -21,8 +21,10 @@ from torch import Tensor
 
 from lenet_bench.config.budget import budget, evaluation_interval, iterations_per_epoch
 from lenet_bench.datasets import Dataset, Split
+from lenet_bench.model.convolutional import Batch
 from lenet_bench.model.lenet import LeNet
-from lenet_bench.model.stack import Batch, Stack, cross_entropy
+from lenet_bench.model.loss import cross_entropy
+from lenet_bench.model.stack import Stack
 from lenet_bench.records.run_directory import Run, RunRecorder, Status
 from lenet_bench.training import build
 from lenet_bench.training.cuda_graph import Replayed
@@ -231,8 +233,8 @@ class _StackTrainer:
         self.replayed_step = Replayed(
             self._step,
             self.device,
-            self.stack.generators,
-            capture=not self.stack.holds_foreign_code,
+            self.stack.activations.generators,
+            capture=not self.stack.activations.hold_foreign_code,
         )
         # Loss, correct predictions and gradient norm of each iteration since the last write.
         self.block = torch.zeros(3, BLOCK, len(runs), dtype=parameters, device=self.device)

@@ -19,7 +19,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lenet_bench.model.stack import Batch, Group, Stack, cross_entropy
+from lenet_bench.model.convolutional import Batch
+from lenet_bench.model.groups import Group
+from lenet_bench.model.loss import cross_entropy
+from lenet_bench.model.stack import Stack
 
 CACHED_ELEMENTS = 1 << 21
 
@@ -59,7 +62,7 @@ class Probe:
         self._tau = tau
         self._saturation = saturation
         self._can_die = torch.tensor(
-            [stack.can_die(run) for run in range(stack.runs)], device=images.device
+            [stack.activations.can_die(run) for run in range(stack.runs)], device=images.device
         )
         self._wide = torch.float32 if images.device.type == "mps" else torch.float64
         self._dead_before: dict[str, Tensor] = {}
@@ -108,11 +111,12 @@ class Probe:
         """The sums of a chunk over the `inputs` of each unit of n runs, (8, n, C)."""
         # z, h: (B, n*C, H, W) or (n, B, C)
         stack = self._stack
-        slope = stack.slope(layer, group, z)
+        slope = stack.activations.slope(layer, group, z)
         if z.dtype == torch.bfloat16:  # too few digits for a sum
             z, h, slope = z.float(), h.float(), slope.float()
         limits = [
-            self._saturation * stack.max_slope(run, layer) for run in range(group.start, group.stop)
+            self._saturation * stack.activations.max_slope(layer, run)
+            for run in range(group.start, group.stop)
         ]
         low: Tensor | float = limits[0]
         if any(limit != low for limit in limits):  # learned slopes
@@ -185,7 +189,9 @@ class Probe:
                         stack.units[layer],
                         dead,
                         dormant,
-                        saturated if math.isfinite(stack.max_slope(run, layer)) else None,
+                        saturated
+                        if math.isfinite(stack.activations.max_slope(layer, run))
+                        else None,
                         zero,
                         died[run],
                         revived[run],

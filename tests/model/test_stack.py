@@ -13,15 +13,19 @@ from torch.nn import functional as F
 
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.config.schema import RunConfig
+from lenet_bench.model.convolutional import Batch
+from lenet_bench.model.groups import Group, RunActivation, blocks_of_groups
 from lenet_bench.model.lenet import LeNet
-from lenet_bench.model.stack import Batch, Group, RunActivation, Stack, _blocks, cross_entropy
+from lenet_bench.model.loss import cross_entropy
+from lenet_bench.model.stack import Stack
 from lenet_bench.training import build
 from tests.conftest import Configure
 
 CPU = torch.device("cpu")
 SHAPE = build.ImageShape(channels=3, size=20, classes=4)
 SMALL = ("precision=float64", "model.channels=[4,8]", "model.hidden=[12,8]")
-NAMES = [name for name in ACTIVATIONS if name != "rrelu"]  # whose noise has a test of its own
+# Noise has a test of its own.
+NAMES = [name for name, entry in ACTIVATIONS.items() if not entry.noisy]
 ARCHITECTURES = {
     "plain": (),
     "avg": ("model.pool=avg",),
@@ -319,6 +323,6 @@ def test_few_runs_are_never_convolved_alone(sizes: list[int], runs: list[int]) -
     groups = [
         Group(start, stop, RunActivation("relu")) for start, stop in itertools.pairwise(starts)
     ]
-    blocks = [groups[some] for some in _blocks(groups)]
+    blocks = [groups[some] for some in blocks_of_groups(groups)]
     assert [group for block in blocks for group in block] == groups
     assert [block[-1].stop - block[0].start for block in blocks] == runs

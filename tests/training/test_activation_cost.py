@@ -21,7 +21,8 @@ from torch import Tensor
 from benchmarks.activation_cost import PANELS, drawn
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.common.errors import UserError
-from lenet_bench.model.stack import RunActivation, Stack
+from lenet_bench.model.groups import RunActivation
+from lenet_bench.model.stack import Stack
 from lenet_bench.training import activation_cost
 from lenet_bench.training.activation_cost import (
     CHANNELS,
