@@ -9,7 +9,7 @@ export RUFF_CACHE_DIR      := $(VENV)/cache/ruff
 export MYPY_CACHE_DIR      := $(VENV)/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce claims benchmark test lint format lock clean
+.PHONY: help setup reproduce claims benchmark test lint format conf docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -37,16 +37,23 @@ test: $(STAMP)  ## the whole test suite; leaves nothing behind, not even compile
 	@trap 'find lenet_bench benchmarks tests -name __pycache__ -prune -exec rm -r {} +' EXIT; \
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-lint: $(STAMP)  ## ruff (lint, format, complexity), mypy (strict), the order of the rooms, the house rules
+lint: $(STAMP)  ## ruff, mypy (strict), the order of the rooms, the house rules, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --cache-dir $(VENV)/cache/import-linter
 	$(BIN)/python -m tests.house
+	$(BIN)/python -m docs.site.reference --check
 
 format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+conf: $(STAMP)  ## write what follows from the tables of choices: the generated parts of docs/
+	$(BIN)/python -m docs.site.reference
+
+docs: $(STAMP)  ## the documentation as a site in build/site; any warning is an error
+	$(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 lock: $(STAMP)  ## regenerate requirements.lock: the newest versions for Python 3.11 and later, every platform
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \

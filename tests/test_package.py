@@ -114,36 +114,6 @@ def test_no_tracked_file_names_this_machine_or_a_registry() -> None:
             assert not found, f"{path.relative_to(ROOT)}: {found and found.group()}"
 
 
-def drawn_tree(text: str) -> set[str]:
-    """The files below lenet_bench/ in the tree of a README: an indented name on each line."""
-    blocks = re.findall(r"```[^\n]*\n(.*?)```", text, flags=re.DOTALL)
-    (tree,) = [block for block in blocks if re.search(r"^\W*lenet_bench/", block, re.MULTILINE)]
-    found: set[str] = set()
-    folders: list[tuple[int, str]] = []
-    for line in tree.splitlines():
-        match = re.match(r"([\s│├└─|`+-]*)([\w.{},/-]+)", line)
-        if not match:
-            continue
-        indent, name = len(match.group(1)), match.group(2)
-        folders = [item for item in folders if item[0] < indent]
-        path = "".join(item[1] for item in folders) + name
-        if name.endswith("/"):
-            folders.append((indent, name))
-        else:
-            found.add(path)
-    return {name for name in found if name.startswith("lenet_bench/")}
-
-
-def test_the_readmes_tree_lists_every_file_of_the_package() -> None:
-    """And no file that there is not."""
-    real = {name for name in package_files() if name.startswith("lenet_bench/")}
-    # A folder's __init__.py only says what the folder is for.
-    said = {name for name in real if not name.endswith("/__init__.py")}
-    drawn = drawn_tree((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert said - drawn == set()
-    assert drawn - real == set()
-
-
 def test_importing_the_package_is_cheap() -> None:
     """Neither torch nor pandas until they are asked for; the reader of sweeps is at the top."""
     code = (
