@@ -135,6 +135,15 @@ def write_run(
     return directory
 
 
+def write_small_sweep(directory: Path) -> Path:
+    """Two activations, two seeds each: `relu-0`, `relu-1`, `tanh-0`, `tanh-1`."""
+    for activation, rate in (("relu", 20.0), ("tanh", 10.0)):
+        for seed in range(2):
+            losses = descent(120, seed, rate=rate)
+            write_run(directory, f"{activation}-{seed}", losses, activation=activation, seed=seed)
+    return directory
+
+
 def set_preset(directory: Path, preset: str | None) -> None:
     """Let a run directory say that its configuration was composed from this preset."""
     path = directory / "config.json"

@@ -105,7 +105,7 @@ def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
         value, never = _columns_of(name)
         summary[value], summary[never] = judged(summary, name)
     panels = [
-        (values, lines_in_order(panel, line_keys))
+        (values, lines_in_order(panel, line_keys, among=summary))
         for values, panel in panels_of(summary, panel_keys)
     ]
     by_reference = _count_pairs(len(lines) for _, lines in panels) > MOST_PAIRS

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lenet_bench.analysis.labels import path_labels
 from lenet_bench.analysis.summary import group_keys
 from lenet_bench.choices.activations import ACTIVATIONS
 
@@ -31,8 +32,18 @@ def split_keys(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
     return ["activation", *parameters], others
 
 
-def lines_in_order(runs: pd.DataFrame, keys: list[str]) -> list[tuple[str, pd.DataFrame]]:
-    """Label and runs of every line: the zoo's order, then parameters; or ascending values."""
+def lines_in_order(
+    runs: pd.DataFrame, keys: list[str], among: pd.DataFrame | None = None
+) -> list[tuple[str, pd.DataFrame]]:
+    """Label and runs of every line: the zoo's order, then parameters; or ascending values.
+
+    A line is one combination of the keys' values; that a key has none is a value too.
+
+    Args:
+        runs: The runs, often those of one panel.
+        keys: What tells lines apart, as `split_keys` says.
+        among: The runs of all panels, so that a line has the same label in each of them.
+    """
     if keys[0] != "activation":
         (key,) = keys
         return [
@@ -40,15 +51,14 @@ def lines_in_order(runs: pd.DataFrame, keys: list[str]) -> list[tuple[str, pd.Da
             for value in ordered(runs[key])
         ]
     parameters = keys[1:]
-    order = runs.assign(
-        **{"label of line": runs.apply(line_label, axis=1, parameters=parameters)},
-        **{"rank of line": runs["activation"].astype(str).map(activation_rank)},
-    )
-    order = order.sort_values(["rank of line", *parameters], kind="stable")
-    return [
-        (str(label), runs.loc[group.index])
-        for label, group in order.groupby("label of line", sort=False)
+    ranks = {"activation": runs["activation"].astype(str).map(activation_rank)}
+    ranks |= {key: rank_of_values(runs[key]) for key in parameters}
+    labels = line_labels(runs if among is None else among, parameters)
+    lines = [
+        (tuple(rank[group.index[0]] for rank in ranks.values()), labels[group.index[0]], group)
+        for _, group in runs.groupby(keys, dropna=False, sort=False, observed=True)
     ]
+    return [(label, group) for _, label, group in sorted(lines, key=lambda line: line[0])]
 
 
 def is_missing(value: Any) -> bool:
@@ -67,25 +77,43 @@ def describe_value(value: Any) -> str:
     return str(value)
 
 
-def line_label(row: Any, parameters: list[str]) -> str:
-    """`leaky_relu negative_slope=0.1`: the activation and those parameters that it has."""
-    name = str(row["activation"])
-    if name == "custom" and isinstance(row.get("activation.path"), str):
-        name = f"custom {str(row['activation.path']).rpartition(':')[2]}"
-    parts = [
-        f"{key.removeprefix('activation.')}={describe_value(row[key])}"
-        for key in parameters
-        if key != "activation.path" and not is_missing(row[key])
-    ]
-    return " ".join([name, *parts])
+def line_labels(frame: pd.DataFrame, parameters: list[str]) -> pd.Series[Any]:
+    """`leaky_relu negative_slope=0.1`, row by row: the activation and the parameters that it has.
+
+    A user's own activation is `custom` and its class, with as much of the import path as tells it
+    from the others in the frame. Rows with different values never have the same label.
+    """
+    path = "activation.path"
+    paths = frame[path].dropna().astype(str) if path in frame else pd.Series(dtype="str")
+    classes = path_labels(paths.unique())
+    labels = []
+    for _, row in frame.iterrows():
+        name = str(row["activation"])
+        if name == "custom" and isinstance(row.get(path), str):
+            name = f"custom {classes[row[path]]}"
+        settings = [
+            f"{key.removeprefix('activation.')}={describe_value(row[key])}"
+            for key in parameters
+            if key != path and not is_missing(row[key])
+        ]
+        labels.append(" ".join([name, *settings]))
+    return pd.Series(labels, index=frame.index, dtype=object)
 
 
 def ordered(values: pd.Series[Any]) -> list[Any]:
-    """Distinct values: numbers ascending, missing last; names in order of appearance."""
-    distinct = list(values.drop_duplicates())
-    if not pd.api.types.is_numeric_dtype(values):
-        return distinct
-    return sorted(distinct, key=lambda value: (is_missing(value), value))
+    """Distinct values: numbers ascending, names in order of appearance; missing last."""
+    distinct = [value for value in values.drop_duplicates() if not is_missing(value)]
+    if pd.api.types.is_numeric_dtype(values):
+        distinct.sort()
+    return [*distinct, None] if values.isna().any() else distinct
+
+
+def rank_of_values(values: pd.Series[Any]) -> pd.Series[int]:
+    """The position of each value among the distinct ones, as `ordered` has them."""
+    distinct = ordered(values)
+    known = {value: rank for rank, value in enumerate(distinct)}
+    ranks = [len(distinct) if is_missing(value) else known[value] for value in values]
+    return pd.Series(ranks, index=values.index)
 
 
 def holding(runs: pd.DataFrame, key: str, value: Any) -> pd.DataFrame:

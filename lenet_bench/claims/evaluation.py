@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from lenet_bench.analysis.labels import FINGERPRINT, data_labels
 from lenet_bench.claims.evidence import Evidence, collect
 from lenet_bench.claims.registry import CLAIMS, Claim
 from lenet_bench.claims.rules import Finding, LackingError
@@ -19,7 +20,7 @@ from lenet_bench.records.schema import names
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PresetEvidence:
     """The runs of a preset on one data set, which are judged together."""
 
     preset: str
@@ -39,25 +40,29 @@ def claims_in(sweep: Sweep, summary: pd.DataFrame | None = None) -> pd.DataFrame
 
 def parts_of(
     sweep: Sweep, claims: Mapping[str, Claim] = CLAIMS, summary: pd.DataFrame | None = None
-) -> list[Part]:
+) -> list[PresetEvidence]:
     """The evidence that these runs are for the claims, read once; empty if they are none."""
     runs = sweep.runs
+    labels = data_labels(runs)
     wanted = {claim.preset for claim in claims.values()}
-    found = []
+    parts = []
     for preset in sorted(wanted & set(runs["preset"].dropna())):
-        data = runs[runs["preset"] == preset].groupby(
-            ["dataset", "dataset.fingerprint"], dropna=False, sort=False
-        )
-        for (dataset, _), part in data:
+        of_preset = runs[runs["preset"] == preset]
+        data = of_preset.groupby(["dataset", FINGERPRINT], dropna=False, sort=False)
+        names = [str(dataset) for (dataset, _), _ in data]
+        for (dataset, fingerprint), part in data:
             chosen = runs["directory"].isin(part["directory"])
             # The sweep itself where it can be, because it keeps the files that it has read.
             selected = sweep if chosen.all() else sweep.select(chosen)
             known = None if summary is None else summary[chosen.to_numpy()].reset_index(drop=True)
-            found.append(Part(preset, str(dataset), collect(selected, known)))
-    return found
+            name = str(dataset)
+            if names.count(name) > 1:
+                name = f"{name} ({labels.get(str(fingerprint), 'unknown images')})"
+            parts.append(PresetEvidence(preset, name, collect(selected, known)))
+    return parts
 
 
-def decided(parts: Sequence[Part], claims: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
+def decided(parts: Sequence[PresetEvidence], claims: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
     """Every claim on every part that can decide it, a row each."""
     return as_frame(
         judge(claim, part.evidence, part.dataset)

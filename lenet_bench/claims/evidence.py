@@ -101,7 +101,8 @@ class Evidence:
     def select(self, selection: str) -> pd.DataFrame:
         """The runs of an activation and a configuration, indexed by seed.
 
-        `selection` is the activation followed by `key=value`s: `relu lr=0.5 init.gain=1`.
+        `selection` is the activation followed by `key=value`s: `relu lr=0.5 init.gain=1`; a key
+        without a value is `null`.
 
         Raises:
             LackingError: There is none, or more than one of a seed.
@@ -250,6 +251,8 @@ def _gradient_ratios(hidden: pd.DataFrame) -> pd.DataFrame:
 
 
 def _holds(column: pd.Series[Any], value: str) -> pd.Series[bool]:
+    if value == "null":
+        return column.isna()
     try:
         number = float(value)
     except ValueError:

@@ -126,30 +126,33 @@ def load_sweep(paths: str | Path | Iterable[str | Path]) -> Sweep:
 def varying_keys(runs: pd.DataFrame) -> list[str]:
     """The configuration keys in which these runs differ, `seed` apart.
 
-    A parameter of a choice (`activation.negative_slope`) varies only when it differs between
-    runs of the same choice: that ELU and leaky ReLU have parameters of their own is not a
-    difference of its own. Keys that only steer recording (probes, checkpoints, device, where the
-    data lies) never count.
+    A missing value is a value: `init.bias=null` differs from `init.bias=0.5`. A parameter of a
+    choice (`activation.negative_slope`) varies only when it differs between runs of the same
+    choice: that ELU and leaky ReLU have parameters of their own is not a difference of its own.
+    Keys that only steer recording (probes, checkpoints, device, where the data lies) never count.
     """
-    keys = []
-    for key in _configuration_keys(runs):
-        if key == "seed" or _is_bookkeeping(key):
-            continue
-        group = key.partition(".")[0]
-        within = [group] if group != key and group in runs else []
-        if key == "dataset.fingerprint":
-            within += [
-                name
-                for name in _configuration_keys(runs)
-                if name.startswith("dataset.") and name not in (key, *BOOKKEEPING)
-            ]
-        if not within:
-            varies = runs[key].nunique() > 1
-        else:
-            varies = bool((runs.groupby(within, dropna=False)[key].nunique() > 1).any())
-        if varies:
-            keys.append(key)
-    return keys
+    return [
+        key
+        for key in _configuration_keys(runs)
+        if key != "seed" and not _is_bookkeeping(key) and _varies(runs, key)
+    ]
+
+
+def _varies(runs: pd.DataFrame, key: str) -> bool:
+    """Whether runs that could share a value of this key have several."""
+    if runs[key].nunique(dropna=False) < 2:
+        return False
+    group = key.partition(".")[0]
+    within = [group] if group != key and group in runs else []
+    if key == "dataset.fingerprint":  # other settings of the data explain other images
+        within += [
+            name
+            for name in _configuration_keys(runs)
+            if name.startswith("dataset.") and name not in (key, *BOOKKEEPING)
+        ]
+    if not within:
+        return True
+    return bool((runs.groupby(within, dropna=False)[key].nunique(dropna=False) > 1).any())
 
 
 def swept_keys(runs: pd.DataFrame) -> list[str]:
@@ -266,7 +269,9 @@ def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
     runs = runs.reindex(columns=order)
     for key in configuration:
         if runs[key].map(lambda value: isinstance(value, bool)).any() or runs[key].dtype == object:
-            runs[key] = runs[key].astype(object).infer_objects()
+            # One kind of missing value, or null and what a choice does not have would differ.
+            values = runs[key].astype(object)
+            runs[key] = values.where(values.notna(), np.nan).infer_objects()
     for name in ("iteration", "budget", "seconds", "classes", *names(METRICS)):
         runs[name] = pd.to_numeric(runs[name], errors="coerce")
     repeated = runs["run"].duplicated(keep=False)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lenet_bench.analysis.comparisons import QUANTITIES
-from lenet_bench.analysis.lines import activation_rank, describe_value, line_label, ordered
+from lenet_bench.analysis.lines import activation_rank, describe_value, line_labels, ordered
 from lenet_bench.reporting import claims_page as page
 from lenet_bench.reporting.words import NOTHING, p_value
 
@@ -46,9 +46,10 @@ def comparison_rows(groups: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str
         "failed",
         "unfinished",
     ]
+    groups = _sorted(groups, others, parameters)
     rows = [
         [
-            line_label(group, parameters),
+            label,
             *(describe_value(group[key]) for key in others),
             str(group["seeds"]),
             average(group, "final_train_loss", 4),
@@ -57,7 +58,9 @@ def comparison_rows(groups: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str
             average(group, "test_accuracy", 2, percent=True),
             *(str(group[name] or "") for name in ("diverged", "failed", "unfinished")),
         ]
-        for _, group in _sorted(groups, others, parameters).iterrows()
+        for label, (_, group) in zip(
+            line_labels(groups, parameters), groups.iterrows(), strict=True
+        )
     ]
     used = [
         position
@@ -128,9 +131,9 @@ def tuned_rows(tuned: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         *(f"{words}, {setting}" for words in named for setting in ("shared", "tuned")),
     ]
     rows = []
-    for _, row in tuned.iterrows():
+    for label, (_, row) in zip(line_labels(tuned, parameters), tuned.iterrows(), strict=True):
         cells = [
-            line_label(row, parameters),
+            label,
             *(describe_value(row[key]) for key in others),
             describe_value(row["shared_lr"]),
             describe_value(row["tuned_lr"]),

@@ -19,7 +19,7 @@ from lenet_bench.analysis.summary import (
     iterations_to_target,
     mean_and_half_width,
 )
-from tests.fabricate import descent, write_run
+from tests.fabricate import descent, write_run, write_small_sweep
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
@@ -153,6 +153,12 @@ DAMAGE = {
     "no losses": b"iteration,epoch\n" + b"".join(b"%d,1\n" % i for i in range(1, 121)),
     "no rows": b"iteration,epoch,lr,loss,accuracy,grad_norm\n",
 }
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two activations, two seeds each."""
+    return write_small_sweep(tmp_path / "sweep")
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

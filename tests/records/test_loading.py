@@ -12,18 +12,13 @@ import pytest
 import lenet_bench
 from lenet_bench.analysis import load_sweep, summarise, varying_keys
 from lenet_bench.common.errors import UserError
-from tests.fabricate import descent, write_run
+from tests.fabricate import descent, write_run, write_small_sweep
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """Two activations, two seeds each."""
-    directory = tmp_path / "sweep"
-    for activation, rate in (("relu", 20.0), ("tanh", 10.0)):
-        for seed in range(2):
-            losses = descent(120, seed, rate=rate)
-            write_run(directory, f"{activation}-{seed}", losses, activation=activation, seed=seed)
-    return directory
+    return write_small_sweep(tmp_path / "sweep")
 
 
 def test_package_loads_nothing_heavy_and_reading_needs_no_torch(sweep: Path) -> None:
