@@ -31,7 +31,8 @@ from lenet_bench.hydra_app.groups import CONF, VERSION_BASE, register_activation
 from lenet_bench.hydra_app.names import register_resolvers
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.records.run_directory import Run, read_status
-from lenet_bench.training.loop import Outcome, train_stack
+from lenet_bench.training.loop import train_stack
+from lenet_bench.training.recording import Outcome
 
 _caches = tempfile.TemporaryDirectory(prefix="lenet-bench-tests-")
 for _variable in ("HYPOTHESIS_STORAGE_DIRECTORY", "XDG_CACHE_HOME", "MPLCONFIGDIR"):

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
-    from lenet_bench.training.loop import Outcome
+    from lenet_bench.training.recording import Outcome
 
 BETWEEN_LINES = 10.0  # seconds
 BETWEEN_TICKS = 2.0  # seconds

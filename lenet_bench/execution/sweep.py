@@ -64,11 +64,11 @@ def arrange(runs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan
     Raises:
         UserError: The machine lacks a device.
     """
-    from lenet_bench.training import build
+    from lenet_bench.training.devices import gpu_memory
 
     on_cpu = trains_on_cpu(runs.values())
     workers = options.workers or (len(available_cores()) if on_cpu else 1)  # a GPU serves one
-    memory = None if on_cpu else build.gpu_memory(_devices(runs.values())) // workers
+    memory = None if on_cpu else gpu_memory(_devices(runs.values())) // workers
     return planning.arrange(runs, workers=workers, stack_size=options.stack_size, gpu_memory=memory)
 
 
@@ -82,10 +82,10 @@ def trains_on_cpu(configs: Iterable[RunConfig]) -> bool:
 
 
 def _devices(configs: Iterable[RunConfig]) -> set[torch.device]:
-    from lenet_bench.training import build
+    from lenet_bench.training.devices import find_device
 
     wanted = {(config.device, config.precision) for config in configs}
-    return {build.device(name, precision) for name, precision in wanted}
+    return {find_device(name, precision) for name, precision in wanted}
 
 
 def _train_unfinished(
@@ -97,10 +97,10 @@ def _train_unfinished(
 ) -> None:
     from lenet_bench.execution import workers
     from lenet_bench.execution.signals import StopRequest
-    from lenet_bench.training import build
+    from lenet_bench.training.build import check_on_this_machine
 
     configs = {directory: run.config for directory, run in runs.items()}
-    build.check_on_this_machine([config for run, config in configs.items() if run not in finished])
+    check_on_this_machine([config for run, config in configs.items() if run not in finished])
     plan = arrange(configs, options)
     if plan_file is not None:
         plan.write(plan_file)

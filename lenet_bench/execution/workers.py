@@ -24,7 +24,8 @@ from lenet_bench.common.memory import MALLOC_SETTINGS, environment, keep_memory
 from lenet_bench.datasets import Dataset
 from lenet_bench.execution.signals import StopRequest
 from lenet_bench.records.run_directory import Run, mark_failed, mark_interrupted
-from lenet_bench.training.loop import Outcome, train_stack
+from lenet_bench.training.loop import train_stack
+from lenet_bench.training.recording import Outcome
 
 TRIES = 2  # of a stack whose worker died
 

@@ -11,10 +11,11 @@ import torch
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig
+from lenet_bench.datasets.shape import ImageShape
 from lenet_bench.model.lenet import LeNet
 from lenet_bench.records.configuration import read_configuration
 from lenet_bench.records.run_directory import read_status
-from lenet_bench.training.build import ImageShape, plain_model
+from lenet_bench.training.build import plain_model
 
 
 def load_model(run: str | Path) -> LeNet:

@@ -24,7 +24,7 @@ from lenet_bench.execution import progress as progress_module
 from lenet_bench.execution.options import EngineOptions, parse_engine_options
 from lenet_bench.execution.progress import Progress
 from lenet_bench.records.run_directory import read_status
-from lenet_bench.training.loop import Outcome
+from lenet_bench.training.recording import Outcome
 
 LONG = (
     "dataset=fake", "dataset.images=300", "batch_size=8", "iterations=1000000", "probe.every=0",

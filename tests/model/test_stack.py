@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.config.schema import RunConfig
+from lenet_bench.datasets.shape import ImageShape
 from lenet_bench.model.convolutional import Batch
 from lenet_bench.model.groups import Group, RunActivation, blocks_of_groups
 from lenet_bench.model.lenet import LeNet
@@ -22,7 +23,7 @@ from lenet_bench.training import build
 from tests.conftest import Configure
 
 CPU = torch.device("cpu")
-SHAPE = build.ImageShape(channels=3, size=20, classes=4)
+SHAPE = ImageShape(channels=3, size=20, classes=4)
 SMALL = ("precision=float64", "model.channels=[4,8]", "model.hidden=[12,8]")
 # Noise has a test of its own.
 NAMES = [name for name, entry in ACTIVATIONS.items() if not entry.noisy]

@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lenet_bench.common.errors import DatasetError
+from lenet_bench.datasets.shape import ImageShape
 from lenet_bench.planning import estimates
 from lenet_bench.planning.estimates import Images, estimate, images, worker_memory
 from lenet_bench.training import build
@@ -31,9 +32,7 @@ def test_operations_are_those_of_the_model(
     """Counted by torch, forward; training takes three times that."""
     config = configure(*QUIET, *overrides)
     data = images(config.dataset)
-    model = build.plain_model(
-        config, build.ImageShape(data.channels, data.size, data.classes)
-    ).eval()
+    model = build.plain_model(config, ImageShape(data.channels, data.size, data.classes)).eval()
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.zeros(4, data.channels, data.size, data.size))

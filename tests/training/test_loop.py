@@ -20,10 +20,13 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.config.budget import evaluation_interval
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset, Split
+from lenet_bench.datasets.batches import DeviceSplit
+from lenet_bench.datasets.shape import image_shape
 from lenet_bench.model.lenet import LeNet
 from lenet_bench.model.stack import Stack
 from lenet_bench.training import build
-from lenet_bench.training.loop import Images, evaluate_model, image_shape
+from lenet_bench.training.evaluation import evaluate_model
+from lenet_bench.training.randomness import Use, stream
 from tests.conftest import Configure, Trained, load, train
 
 SMALL = (
@@ -72,7 +75,7 @@ def standardised(split: Split, dataset: Dataset) -> Tensor:
 
 def batches(config: RunConfig, images: int) -> Iterator[tuple[int, Tensor]]:
     """Epoch and image numbers of every iteration, for ever."""
-    generator = build.stream(config.seed, build.BATCH_ORDER)
+    generator = stream(config.seed, Use.BATCH_ORDER)
     epoch = 0
     while True:
         epoch += 1
@@ -132,7 +135,7 @@ def plain_training(
     images, labels = data["train"]
     model = build.initial_model(config, image_shape(dataset), images)
     if config.activation.name == "rrelu":
-        noise = build.stream(config.seed, build.NOISE)
+        noise = stream(config.seed, Use.NOISE)
         for name in model.hidden_layers:
             parameters = config.activation.parameters
             model.activations[name] = NoisyReLU(noise, parameters["lower"], parameters["upper"])
@@ -440,7 +443,7 @@ def test_the_exported_weights_reproduce_the_recorded_test_metrics(
             model.load_state_dict(run.weights)
             # To the bit, by the program's own reading of the images ...
             dtype = torch.float64 if precision == "float64" else torch.float32
-            images = Images(dataset.test, dataset, torch.device("cpu"), dtype)
+            images = DeviceSplit(dataset.test, dataset, torch.device("cpu"), dtype)
             assert evaluate_model(model, images) == (row["loss"], row["accuracy"])
             # ... and by anybody's.
             with torch.no_grad():

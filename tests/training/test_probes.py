@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.config.schema import RunConfig
+from lenet_bench.datasets.shape import ImageShape
 from lenet_bench.model.lenet import LeNet
 from lenet_bench.model.stack import Stack
 from lenet_bench.records.schema import LayerRow
@@ -25,7 +26,7 @@ from lenet_bench.training.probes import Probe
 from tests.conftest import Configure, train
 
 CPU = torch.device("cpu")
-SHAPE = build.ImageShape(channels=1, size=20, classes=4)
+SHAPE = ImageShape(channels=1, size=20, classes=4)
 SMALL = ("precision=float64", "model.channels=[4,8]", "model.hidden=[12,8]")
 IMAGES, CHUNK = 22, 8  # chunks of 8, 7 and 7 images
 TAU, SATURATION = 0.1, 0.05

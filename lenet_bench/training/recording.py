@@ -1,0 +1,221 @@
+"""What the runs of a stack leave behind: rows, weights, how each of them ended.
+
+In: what the training loop measures. Out: run directories, and an `Outcome` per run. The losses of
+some iterations stay on the device and are fetched together, as a block; only then is it seen which
+runs have diverged.
+
+Letters in shapes: N runs in the stack.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lenet_bench.records.run_directory import Run, RunRecorder, Status
+from lenet_bench.records.schema import EvaluationRow, LayerRow, TrainRow
+from lenet_bench.training.setup import Setup
+from lenet_bench.training.step import Measured
+
+BLOCK = 50  # iterations whose losses are written together
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        directory: The run directory.
+        status: As in its `status.json`.
+        metrics: The last evaluation of each split, and the best validation accuracy.
+        error: What went wrong, if something did.
+    """
+
+    directory: Path
+    status: Status
+    metrics: dict[str, float]
+    error: str | None = None
+
+
+@dataclass
+class _RunRecord:
+    """What is remembered about one run while it trains."""
+
+    run: Run
+    recorder: RunRecorder
+    learning_rates: Sequence[float]
+    metrics: dict[str, float] = field(default_factory=dict)
+    iteration: int = 0  # the last one in train.csv
+    outcome: Outcome | None = None  # None while it trains
+
+
+class StackRecording:
+    """Writes the directories of the runs of a stack while they train.
+
+    Runs that have ended are left alone: all that comes later about them is ignored.
+
+    Args:
+        runs: The runs.
+        setup: What they train with.
+        facts: What `status.json` says of each run from the start.
+        progress: Called with the number of run-iterations done since the last call.
+
+    Attributes:
+        iteration: The last iteration that was made.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        setup: Setup,
+        facts: Sequence[Mapping[str, Any]],
+        progress: Callable[[int], None],
+    ) -> None:
+        self._setup = setup
+        self._progress = progress
+        self._started = time.perf_counter()
+        self._records = [
+            _RunRecord(run, RunRecorder(run, facts_of_run), rates)
+            for run, facts_of_run, rates in zip(runs, facts, setup.learning_rates, strict=True)
+        ]
+        # The fields of `Measured` at each iteration since the last write, (3, BLOCK, N).
+        parameters = setup.stack.parameters
+        self._block = parameters.new_zeros(len(Measured._fields), BLOCK, len(runs))
+        self._in_block = 0
+        self.iteration = 0
+
+    @property
+    def training(self) -> list[int]:
+        """The runs, by their position in the stack, that have not ended."""
+        return [n for n, record in enumerate(self._records) if record.outcome is None]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """How the runs ended that have."""
+        return [record.outcome for record in self._records if record.outcome is not None]
+
+    def close(self) -> None:
+        """Close all files."""
+        for record in self._records:
+            record.recorder.close()
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def add_step(self, row: Tensor) -> None:
+        """Take in what a step measured, (3, N), and write a block when it is full."""
+        self._block[:, self._in_block] = row
+        self.iteration += 1
+        self._in_block += 1
+        if self._in_block == BLOCK:
+            self.write_block()
+
+    def write_block(self) -> None:
+        """Write the rows of the iterations since the last call, and end the runs that diverged."""
+        count, self._in_block = self._in_block, 0
+        if not count:
+            return
+        values = self._block[:, :count].double().transpose(1, 2).tolist()
+        block: Measured[list[list[float]]] = Measured(*values)  # by run and iteration
+        before = self.iteration - count
+        self._progress(count * len(self._records))
+        for position in self.training:
+            record = self._records[position]
+            rows = []
+            for k in range(count):
+                iteration, loss = before + k + 1, block.loss[position][k]
+                rows.append(
+                    TrainRow(
+                        iteration=iteration,
+                        epoch=self._epoch(iteration),
+                        lr=record.learning_rates[iteration - 1],
+                        loss=loss,
+                        accuracy=block.correct[position][k] / self._setup.common.batch_size,
+                        grad_norm=block.grad_norm[position][k],
+                    )
+                )
+                if not math.isfinite(loss):
+                    break
+            record.recorder.write("train", rows)
+            record.iteration = rows[-1].iteration
+            if not math.isfinite(rows[-1].loss):
+                error = f"the loss was {rows[-1].loss} at iteration {record.iteration}"
+                self.end(position, "diverged", error)
+
+    def write_layers(self, rows: Sequence[Sequence[LayerRow]]) -> None:
+        """Write what a probe measured about each run."""
+        for position in self.training:
+            self._records[position].recorder.write("layers", rows[position])
+
+    def write_evaluation(self, position: int, split: str, loss: float, accuracy: float) -> None:
+        """Write an evaluation of one run, and remember its metrics."""
+        record = self._records[position]
+        if record.outcome is not None:
+            return
+        epoch = self._epoch(self.iteration)
+        row = EvaluationRow(self.iteration, epoch, split, loss, accuracy)
+        record.recorder.write("evaluation", [row])
+        record.metrics |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+        best = record.metrics.get("best_validation_accuracy", -1.0)
+        if split == "validation" and accuracy > best:
+            record.metrics["best_validation_accuracy"] = accuracy
+            record.metrics["best_validation_iteration"] = self.iteration
+
+    def write_checkpoint(self) -> None:
+        """Write the weights of every run as they are now."""
+        for position in self.training:
+            self.write_weights(position, self._setup.stack.state_dict(position))
+            self._write_status(self._records[position], "running")
+
+    def write_weights(self, position: int, state: Mapping[str, Tensor]) -> None:
+        """Write the state dict of a run's plain LeNet."""
+        self._records[position].recorder.weights(state)
+
+    def _epoch(self, iteration: int) -> int:
+        return math.ceil(iteration / self._setup.per_epoch)
+
+    # --- endings ----------------------------------------------------------------------------------
+
+    def end(self, position: int, status: Status, error: str | None = None, **more: Any) -> None:
+        """Record how a run ended; `more` goes into its `status.json`."""
+        record = self._records[position]
+        self._write_status(record, status, error, **more)
+        record.outcome = Outcome(record.run.directory, status, dict(record.metrics), error)
+
+    def interrupt(self) -> None:
+        """End all runs that still train because the user wants them to stop."""
+        self.write_block()
+        for position in self.training:
+            self.write_weights(position, self._setup.stack.state_dict(position))
+            self.end(position, "interrupted", "stopped by the user")
+
+    def fail(self, error: Exception) -> None:
+        """End all runs that still train because of an error, which is being handled."""
+        trace = traceback.format_exc()
+        try:
+            self.write_block()
+        except Exception:  # the device itself may be gone
+            self._in_block = 0
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        for position in self.training:
+            self.end(position, "failed", message, failure={"traceback": trace})
+
+    def _write_status(
+        self, record: _RunRecord, status: Status, error: str | None = None, **more: Any
+    ) -> None:
+        seconds = time.perf_counter() - self._started
+        record.recorder.status(
+            status,
+            iteration=record.iteration,
+            metrics=record.metrics,
+            seconds=seconds / len(self._records),
+            error=error,
+            stack={"seconds": seconds},
+            **more,
+        )
