@@ -6,9 +6,11 @@ Exit code 0: every run finished or diverged, which is a result. 1: a mistake, or
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from lenet_bench.common.errors import INTERRUPTED
@@ -61,8 +63,9 @@ def _answer() -> object:
     try:
         register_resolvers()
         register_activations()
-        check(sys.argv[1:])
-        application()
+        arguments = check(sys.argv[1:])
+        with _arguments(arguments):
+            application()
     except UserError as error:
         print(f"lenet-bench: {error}", file=sys.stderr)
         code = 1
@@ -81,6 +84,17 @@ def _answer() -> object:
     except KeyboardInterrupt:
         code = INTERRUPTED
     return code
+
+
+@contextlib.contextmanager
+def _arguments(arguments: list[str]) -> Iterator[None]:
+    """Let Hydra read these arguments."""
+    given = sys.argv
+    sys.argv = [given[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def _conclude(directory: Path, *, is_new: bool) -> int:

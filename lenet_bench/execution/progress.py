@@ -1,4 +1,4 @@
-"""How a sweep tells that it goes on: a live bar on a terminal, plain lines otherwise.
+"""The progress display of a sweep: a live bar on a terminal, plain lines otherwise.
 
 In: run-iterations done and outcomes. Out: text on standard error, so that standard output holds
 the result alone.
@@ -32,10 +32,6 @@ class Ticker:
     """
 
     def __init__(self, text: str) -> None:
-        self.restart(text)
-
-    def restart(self, text: str) -> None:
-        """Count something else from here on."""
         self._text = text
         self._done = 0
         self._next_line = time.monotonic() + BETWEEN_TICKS

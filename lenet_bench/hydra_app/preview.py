@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,11 +27,12 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution import sweep
 from lenet_bench.execution.options import EngineOptions, parse_engine_options
-from lenet_bench.execution.progress import Ticker, count, duration
-from lenet_bench.hydra_app.fast_composition import SweepLoader
+from lenet_bench.execution.progress import count, duration
+from lenet_bench.hydra_app.fast_composition import COMPOSED, compose_fast
 from lenet_bench.hydra_app.names import naming_by_what_varies
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import current
+from lenet_bench.hydra_app.task import repetitions
 from lenet_bench.planning.estimates import MAIN_BYTES, PROCESS_BYTES, images
 from lenet_bench.planning.stacks import SweepPlan, makespan
 
@@ -58,10 +57,10 @@ def compose_jobs(master: DictConfig) -> list[DictConfig]:
         )
     overrides: Any = OmegaConf.to_container(master.hydra.overrides.task)
     swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
-    ticker = Ticker("{:,} configurations composed")
-    loader: ConfigLoader = GlobalHydra.instance().config_loader()
-    if type(loader) is ConfigLoaderImpl:
-        loader = SweepLoader(loader.get_search_path(), ticker.advance)
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    compose_fast(hydra, COMPOSED)
+    loader = hydra.config_loader
     parsed = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *overrides])
     (combinations,) = BasicSweeper.split_arguments(parsed, None)
     jobs = []
@@ -115,6 +114,8 @@ def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig, *, giv
             f"{stack.iterations:,}", _time(seconds) if left else "finished", memory(stack.bytes),
         )  # fmt: skip
     console.print(table)
+    if len(runs) < len(jobs):
+        console.print(repetitions(len(jobs), len(runs)), soft_wrap=True)
     for line in _totals(plan, runs, finished, lengths, sizes, known):
         console.print(line, soft_wrap=True)
     if note:

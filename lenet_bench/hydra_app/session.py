@@ -36,6 +36,7 @@ class Session:
         collected: The jobs so far, while a launcher collects them.
         names: The names of the runs that a sweep directory held at first, by fingerprint.
         parser: Parses each distinct configuration once.
+        typed: Overrides as the user typed them, by what Hydra got instead.
     """
 
     directory: Path | None = None
@@ -44,6 +45,7 @@ class Session:
     collected: list[Job] | None = None
     names: dict[Path, dict[str, str]] = field(default_factory=dict)
     parser: Parser = field(default_factory=Parser)
+    typed: dict[str, str] = field(default_factory=dict)
 
 
 _current = Session()

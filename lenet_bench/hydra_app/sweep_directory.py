@@ -1,7 +1,7 @@
-"""The Hydra callback that makes the sweep directory, or shows the plan instead.
+"""The Hydra callback that prepares a sweep: it makes its directory, or shows the plan instead.
 
-In: the configuration of a sweep. Out: a new folder below `runs/`, or the one that the user named.
-`conf/config.yaml` names the callback.
+In: the configuration of a sweep. Out: a new folder below `runs/`, or the one that the user named,
+and Hydra with the loader that composes this program's jobs. `conf/config.yaml` names the callback.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
@@ -39,6 +40,7 @@ class SweepDirectory(Callback):
 
         A directory that the user names may exist: runs that it holds are not trained again.
         """
+        _prepare_composition(config)
         wanted = Path(str(config.hydra.sweep.dir))
         if config.get("plan"):
             from lenet_bench.hydra_app.preview import compose_jobs
@@ -58,6 +60,19 @@ class SweepDirectory(Callback):
         with open_dict(config):
             config.hydra.sweep.dir = str(session.directory)
         print(f"{session.directory}: composing the runs", file=sys.stderr)
+
+
+def _prepare_composition(config: DictConfig) -> None:
+    """Let any sweeper and launcher compose the jobs as this program means them."""
+    from lenet_bench.hydra_app.fast_composition import compose_fast
+
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    compose_fast(hydra)
+    typed = current().typed
+    overrides = config.hydra.overrides.task
+    for index, text in enumerate(overrides):
+        overrides[index] = typed.get(text, text)
 
 
 def directory_is_given(config: DictConfig) -> bool:

@@ -85,7 +85,10 @@ def train(
         ConfigError: Some configurations are wrong; nothing was trained.
         UserError: The data cannot be loaded or the device cannot be used.
     """
-    return sweep.train(_parsed(jobs), options, plan_file)
+    runs = _parsed(jobs)
+    if len(runs) < len(jobs):
+        print(repetitions(len(jobs), len(runs)), file=sys.stderr)
+    return sweep.train(runs, options, plan_file)
 
 
 def _parsed(jobs: Sequence[Job]) -> dict[Path, Run]:
@@ -102,3 +105,8 @@ def _parsed(jobs: Sequence[Job]) -> dict[Path, Run]:
     if problems:
         raise ConfigError(problems)
     return runs
+
+
+def repetitions(jobs: int, runs: int) -> str:
+    """What to say where several jobs are the same run."""
+    return f"{jobs:,} combinations are {runs:,} different runs; each is trained once."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ def loaders(folder: Path, *overrides: str) -> Loaders:
     hydras = ConfigLoaderImpl(search_path)
     master = hydras.load_configuration("config", [*overrides], run_mode=RunMode.MULTIRUN)
     quick: list[bool] = []
-    ours = SweepLoader(search_path, lambda: None)
+    ours = SweepLoader(search_path)
     by_hydra = ours.load_configuration
 
     def load(**arguments: Any) -> DictConfig:
@@ -240,6 +241,30 @@ def test_hydra_composes_each_combination_of_choices_once(lenet: Loaders) -> None
         config = found.ours.load_sweep_config(found.master, overrides)
         assert (config.seed, config.note) == (int(overrides[1][5:]), int(overrides[1][5:]))
     assert found.quick == [False, False, *6 * [True]]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kept"),
+    [
+        (["activation=relu", "activation.negative_slope=0.1", "seed=3"], [0, 2]),
+        (["activation=relu", "++activation.negative_slope=0.1", "seed=3"], [0, 2]),
+        (["activation=leaky_relu", "activation.negative_slope=0.1", "seed=3"], [0, 1, 2]),
+    ],
+)
+def test_overrides_for_other_choices_of_a_swept_group_are_left_out(
+    overrides: list[str], kept: list[int]
+) -> None:
+    """What is left is composed as by Hydra, before and after a journey to another process."""
+    found = loaders(CONF, "activation=relu,leaky_relu", "++activation.negative_slope=0.1")
+    left = [overrides[index] for index in kept]
+    long = found.hydras.load_sweep_config(found.master, left)
+    travelled: SweepLoader = pickle.loads(pickle.dumps(SweepLoader(found.ours.get_search_path())))
+    found.quick.append(True)
+    for ours in (found.ours, travelled):
+        short = ours.load_sweep_config(found.master, overrides)
+        assert anatomy(short) == anatomy(long)
+        assert OmegaConf.to_yaml(short) == OmegaConf.to_yaml(long)
+        assert list(short.hydra.overrides.task) == left
 
 
 def test_the_working_directory_and_the_environment_are_those_of_the_moment(

@@ -20,8 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-CHECKED = "{:,} configurations composed"
-PREPARED = "{{:,}} of {:,} runs prepared"
+PREPARED = "{{:,}} of {:,} runs prepared"  # filled in twice
 
 
 @dataclass
@@ -68,16 +67,9 @@ class StackedLauncher(Launcher):
 
         The sweeper holds the same context, and composes every job once before it launches them.
         """
-        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+        from lenet_bench.hydra_app.fast_composition import COMPOSED, compose_fast
 
-        from lenet_bench.execution.progress import Ticker
-        from lenet_bench.hydra_app.fast_composition import SweepLoader
-
-        self.ticker = Ticker(CHECKED)
-        if type(hydra_context.config_loader) is ConfigLoaderImpl:
-            hydra_context.config_loader = SweepLoader(
-                hydra_context.config_loader.get_search_path(), self.ticker.advance
-            )
+        compose_fast(hydra_context, COMPOSED)
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
@@ -92,6 +84,7 @@ class StackedLauncher(Launcher):
         """
         from lenet_bench.common.errors import UserError
         from lenet_bench.execution.options import parse_engine_options
+        from lenet_bench.hydra_app.fast_composition import COMPOSED, compose_fast
         from lenet_bench.hydra_app.fast_jobs import JobRunner
         from lenet_bench.hydra_app.names import register_resolvers
         from lenet_bench.hydra_app.task import collecting, train
@@ -105,7 +98,7 @@ class StackedLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
-        self.ticker.restart(PREPARED.format(len(job_overrides)))
+        compose_fast(self.hydra_context, PREPARED.format(len(job_overrides)))
         runner = JobRunner(self.hydra_context, self.task_function)
         with collecting(job_overrides) as collected:
             returns, owners = [], []
@@ -115,7 +108,7 @@ class StackedLauncher(Launcher):
                 configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
                 owners.append(collected[before].directory if len(collected) > before else None)
             jobs = list(collected)
-        self.ticker.restart(CHECKED)  # the next batch
+        compose_fast(self.hydra_context, COMPOSED)  # the next batch
         if not jobs:
             return returns
         # A sweep that is launched batch by batch has a plan for each.
