@@ -34,7 +34,7 @@ benchmark: $(STAMP)  ## milliseconds per run and iteration, beside other ways to
 	$(BIN)/python -m benchmarks.throughput
 
 test: $(STAMP)  ## the whole test suite; leaves nothing behind, not even compiled Python
-	@trap 'find lenet_bench benchmarks tests -name __pycache__ -prune -exec rm -r {} +' EXIT; \
+	@trap 'find lenet_bench benchmarks docs tests -name __pycache__ -prune -exec rm -r {} +' EXIT; \
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(STAMP)  ## ruff, mypy (strict), the order of the rooms, the house rules, generated files

@@ -1,6 +1,6 @@
-"""What is measured: anything that can be started, timed once a round, and stopped.
+"""A contender is what a benchmark measures: it can be started, timed once a round, and stopped.
 
-In: nothing. Out: the vocabulary that peers, sweeps, rounds and tables share.
+In: nothing. Out: the types that peers, sweeps, rounds and tables share.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ class Measurement:
     """One round of one contender.
 
     Attributes:
-        milliseconds: Wall time per model and iteration; of the floor, of the arithmetic alone.
-        rate: Floating-point operations per second, where that is what was measured.
-        startup: Seconds from starting the processes to the first timed iteration, where this round
+        milliseconds: Wall time per model and iteration. For the floor, the time of the arithmetic.
+        rate: Floating-point operations per second, if that was measured.
+        startup: Seconds from starting the processes to the first timed iteration, if this round
             started them.
-        other_load: Cores that other processes kept busy just before.
+        other_load: How many cores other processes kept busy just before.
     """
 
     milliseconds: float
@@ -31,22 +31,22 @@ class Measurement:
 class Contender(Protocol):
     """A way to train, or to multiply matrices."""
 
-    method: str  # what it is a variant of: `torch_func`
-    label: str  # which variant: `torch.func, vmap of 8`
-    models: int  # trained at the same time
+    method: str  # such as `torch_func`
+    label: str  # names the variant of the method: `torch.func, vmap of 8`
+    models: int  # how many are trained at the same time
 
     def start(self) -> None:
-        """Begin and warm up."""
+        """Start and warm up."""
 
     def measure(self) -> Measurement:
-        """Time some iterations while nothing else runs."""
+        """Time some iterations. Nothing else runs meanwhile."""
 
     def losses(self) -> Sequence[Sequence[float]]:
-        """Training losses (nats) of each comparable model, from its first iteration on."""
+        """Training losses (nats) of each model that can be compared, from the first iteration."""
 
     def stop(self) -> None:
-        """End whatever was started."""
+        """End all processes that were started."""
 
 
 class ContenderError(Exception):
-    """A contender that cannot go on; the others can."""
+    """A contender cannot go on. The others can."""

@@ -1,8 +1,8 @@
-"""The floor: the arithmetic of a training step at the speed of this machine's matrix products.
+"""The floor: how long the arithmetic of a training step takes at the rate of matrix products.
 
-In: the architecture. Out: floating-point operations of a step, exactly; and a peer that multiplies
-square float32 matrices (sgemm), the fastest useful arithmetic there is, so that its rate is
-measured in the same invocation as everything else.
+In: the architecture. Out: the exact number of floating-point operations of a step, and a peer that
+multiplies square float32 matrices (sgemm). No useful arithmetic is faster. Its rate is measured in
+the same invocation as everything else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchmarks.pace import Pacer
 from benchmarks.workload import Workload
 from lenet_bench.common.machine import available_cores
 
-SIDE = 2048  # of the matrices; large enough for the full rate, small enough to stay in cache blocks
+SIDE = 2048  # rows and columns of the matrices; large enough for the full rate
 PRODUCT_FLOPS = 2 * SIDE**3  # of one product
 KERNEL = 5
 CHANNELS = (6, 16)

@@ -161,7 +161,7 @@ class Peer:
         ]
         self._pace = pace
         self._operations, self._model_operations = operations, model_operations
-        self._each = models
+        self._models_per_process = models
         self._blocks: list[list[NDArray[np.float64]]] = [[] for _ in cores]
         self._processes: list[Any] = []
         self._pipes: list[Any] = []
@@ -174,12 +174,12 @@ class Peer:
         context = multiprocessing.get_context("spawn")
         began = time.perf_counter()
         for task in self._tasks:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, task))
+            parent_end, child_end = context.Pipe()
+            process = context.Process(target=_work, args=(child_end, task))
             process.start()
-            theirs.close()  # or its death would not be seen
+            child_end.close()  # otherwise the death of the process would not be noticed
             self._processes.append(process)
-            self._pipes.append(ours)
+            self._pipes.append(parent_end)
         self._answers()
         self._startup = time.perf_counter() - began
 
@@ -192,7 +192,7 @@ class Peer:
         if self._operations is not None and self._model_operations is not None:
             rate = speed * self._operations
             return Measurement(1000 * self._model_operations / rate, rate)
-        return Measurement(1000 / (speed * self._each), startup=startup)
+        return Measurement(1000 / (speed * self._models_per_process), startup=startup)
 
     def losses(self) -> list[list[float]]:
         """Training losses of each model."""

@@ -1,7 +1,7 @@
-"""The measuring itself: contenders start one after another, then take turns, round after round.
+"""Measures contenders: they start one after another, then take turns, round after round.
 
-In: contenders. Out: what each took in each round. What machine noise hits in one round hits others
-too; every other round goes backwards, so that no contender always follows the same one.
+In: contenders. Out: a measurement of each in each round. Noise of the machine in a round hits all
+of them. Every other round runs backwards, so that no contender always follows the same one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ LOAD_WINDOW = 0.3  # seconds
 def measure(
     contenders: Sequence[Contender], rounds: int, console: Console
 ) -> tuple[list[Mapping[str, Measurement]], dict[str, str]]:
-    """Measure all contenders; Ctrl-C after the first round keeps the whole rounds.
+    """Measure all contenders. Ctrl-C after the first round keeps the complete rounds.
 
     Returns:
-        A mapping from label to measurement per round, and of contenders that could not go on, the
-        reason by label; those are in no round.
+        For each round, the measurements by label; and for contenders that failed, the reason by
+        label. These are in no round.
     """
     alive = list(contenders)
     failed: dict[str, str] = {}
@@ -53,19 +53,19 @@ def measure(
             give_up(contender, error)
 
     def one_round(number: int) -> dict[str, Measurement]:
-        found = {}
+        measurements = {}
         for contender in list(alive) if number % 2 else list(reversed(alive)):
             load = other_load()
             try:
-                found[contender.label] = replace(contender.measure(), other_load=load)
+                measurements[contender.label] = replace(contender.measure(), other_load=load)
             except ContenderError as error:
                 give_up(contender, error)
                 continue
             console.print(
                 f"round {number} of {rounds}: {contender.label}: "
-                f"{found[contender.label].milliseconds:.2f} ms"
+                f"{measurements[contender.label].milliseconds:.2f} ms"
             )
-        return found
+        return measurements
 
     for number in range(1, rounds + 1):
         try:
@@ -76,11 +76,11 @@ def measure(
             console.print(f"stopped: {len(measured)} whole rounds are kept")
             break
     order = [contender.label for contender in contenders if contender.label not in failed]
-    return [{label: found[label] for label in order} for found in measured], failed
+    return [{label: one[label] for label in order} for one in measured], failed
 
 
 def other_load() -> float | None:
-    """Cores that are busy although nothing of ours trains; None where Linux does not tell."""
+    """How many cores are busy while no contender trains; None if the system does not say."""
 
     def busy() -> float:
         with Path("/proc/stat").open(encoding="ascii") as file:
@@ -96,7 +96,7 @@ def other_load() -> float | None:
 
 
 def use_cores(count: int | None) -> None:
-    """Keep this process, and all that it starts, on the first `count` cores."""
+    """Keep this process and all that it starts on the first `count` cores."""
     if count is None:
         return
     cores = available_cores()
@@ -109,7 +109,7 @@ def use_cores(count: int | None) -> None:
 
 @contextmanager
 def output_folder(wanted: Path | None) -> Iterator[Path]:
-    """A new folder for results, and nothing left of it where there are none."""
+    """Make a new folder for results. It is removed if nothing is written into it."""
     folder = wanted or Path("runs") / f"benchmark-{datetime.now():%Y-%m-%d_%H-%M-%S}"
     try:
         folder.mkdir(parents=True)
@@ -124,9 +124,9 @@ def output_folder(wanted: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for data and sweep directories, removed in the end."""
+    """Make a folder for data and sweep directories. It is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="lenet-bench-benchmark-"))
-    # Or the system would end this process without ending what it started.
+    # Without a handler, SIGTERM would end this process but not the processes that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield folder

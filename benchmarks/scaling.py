@@ -1,11 +1,12 @@
-"""How the cost of a run grows: with the stack, the batch, the image, the data set, and observation.
+"""Measures how the cost of a run grows with stack, batch, image, data set, records and probes.
 
     python -m benchmarks.scaling --root cifar10-images
     python -m benchmarks.scaling --panels mixture memory --rounds 3
 
-Whole sweeps of lenet-bench, timed as in `benchmarks.throughput`, in turns. Out: `scaling.csv` (a
-row per setting and round), `scaling.json` (the checks, and facts of the machine), `scaling.png` and
-`.svg` in a new folder. Some 90 minutes on 2 cores, most of it start-up.
+In: images. Whole sweeps of lenet-bench take turns and are timed as in `benchmarks.throughput`. Out:
+`scaling.csv` (a row per setting and round), `scaling.json` (the checks, and facts of the machine),
+`scaling.png` and `.svg` in a new folder. It takes about 90 minutes on 2 cores, most of it to start
+sweeps.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from lenet_bench.config.budget import SHORTEST_AUTO_INTERVAL
 if TYPE_CHECKING:
     import pandas as pd
 
-RUNS = 16  # of the sweeps that ask about something else
-SMALLEST_WINDOW = 100  # iterations: records are written in blocks
+RUNS = 16  # in sweeps whose question is not the number of runs
+SMALLEST_WINDOW = 100  # iterations; records are written in blocks, so fewer cannot be timed
 PANELS = {
     "runs": "runs in a stack",
     "batch": "images in a batch",
@@ -50,7 +51,13 @@ MIXED = "4 activations"
 
 @dataclass(frozen=True)
 class Setting:
-    """A sweep of a panel: its name there, its place on the axis if that is a number."""
+    """One sweep of a panel.
+
+    Attributes:
+        sweep: What is measured.
+        name: What the panel calls it.
+        value: Its place on the axis; None if the panel shows bars.
+    """
 
     sweep: Sweep
     name: str
@@ -58,14 +65,14 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Common:
-    """What all panels are made from.
+class SweepDefaults:
+    """What the sweeps of all panels have in common.
 
     Attributes:
-        data: The data set as arguments.
-        train_images: In it.
-        window: Iterations that are timed.
-        folder: For sweep directories.
+        data: The data set, as arguments of the command.
+        train_images: How many training images it has.
+        window: How many iterations are timed.
+        folder: Where sweep directories are made.
     """
 
     data: tuple[str, ...]
@@ -85,7 +92,7 @@ class Common:
         data: tuple[str, ...] | None = None,
         module: str = "lenet_bench",
     ) -> Setting:
-        """A sweep that is timed for `window` iterations after the first `skip`."""
+        """Make a sweep that is timed for `window` iterations after the first `skip`."""
         sweep = Sweep(
             "scaling",
             name,
@@ -99,59 +106,61 @@ class Common:
         return Setting(sweep, name, value)
 
 
-def runs_panel(common: Common) -> list[Setting]:
-    """Stacks of so many runs, one on every core at the same time."""
+def runs_panel(defaults: SweepDefaults) -> list[Setting]:
+    """Stacks of 1 to 64 runs, one on each core at the same time."""
     cores = len(available_cores())
-    found = []
+    settings = []
     for size in (1, 2, 4, 8, 16, 32, 64):
         if size < len(ACTIVATIONS):
             sweep: tuple[str, ...] = (f"activation={','.join(ACTIVATIONS[-size:])}", "lr=0.01")
         else:
             sweep = mixed(size)[:2]
         arguments = (*sweep, f"seed=range({cores})", f"hydra.launcher.stack_size={size}", *QUIET)
-        found.append(common.setting(f"stacks of {size}", arguments, runs=size * cores, value=size))
-    return found
+        settings.append(
+            defaults.setting(f"stacks of {size}", arguments, runs=size * cores, value=size)
+        )
+    return settings
 
 
-def batch_panel(common: Common) -> list[Setting]:
-    """Batches of all sizes."""
+def batch_panel(defaults: SweepDefaults) -> list[Setting]:
+    """Batches of 16 to 512 images."""
     return [
-        common.setting(
+        defaults.setting(
             f"batch {size}", (*mixed(RUNS), f"batch_size={size}", *QUIET), value=size
         )
         for size in (16, 32, 64, 128, 256, 512)
-        if size <= common.train_images
+        if size <= defaults.train_images
     ]  # fmt: skip
 
 
-def image_panel(common: Common) -> list[Setting]:
-    """Images of all sizes; noise, since what is on them costs nothing."""
+def image_panel(defaults: SweepDefaults) -> list[Setting]:
+    """Images of 16 to 64 pixels a side. They are noise: the content does not change the cost."""
     return [
-        common.setting(
+        defaults.setting(
             f"{side}x{side}", (*mixed(RUNS), *QUIET), value=side, data=data_arguments(None, side)
         )
         for side in (16, 24, 32, 48, 64)
     ]
 
 
-def dataset_panel(common: Common) -> list[Setting]:
+def dataset_panel(defaults: SweepDefaults) -> list[Setting]:
     """Subsets of the training images, and all of them."""
-    sizes = [size for size in (1_000, 4_000, 16_000) if size < common.train_images]
+    sizes = [size for size in (1_000, 4_000, 16_000) if size < defaults.train_images]
     return [
-        common.setting(
+        defaults.setting(
             f"{size} images", (*mixed(RUNS), f"dataset.train_size={size}", *QUIET), value=size
         )
-        for size in (*sizes, common.train_images)
+        for size in (*sizes, defaults.train_images)
     ]
 
 
-def observation_panel(common: Common) -> list[Setting]:
+def observation_panel(defaults: SweepDefaults) -> list[Setting]:
     """Records, probes and evaluations on and off, from one evaluation to the next."""
-    period = max(common.train_images // BATCH, SHORTEST_AUTO_INTERVAL)
+    period = max(defaults.train_images // BATCH, SHORTEST_AUTO_INTERVAL)
     unprobed, unevaluated = QUIET
     sweep = mixed(RUNS)
     return [
-        common.setting(name, (*sweep, *off), skip=period, window=period, module=module)
+        defaults.setting(name, (*sweep, *off), skip=period, window=period, module=module)
         for name, off, module in (
             (UNRECORDED, QUIET, "benchmarks.unrecorded"),
             (BARE, QUIET, "lenet_bench"),
@@ -162,18 +171,19 @@ def observation_panel(common: Common) -> list[Setting]:
     ]
 
 
-def mixture_panel(common: Common) -> list[Setting]:
-    """Stacks of 16 runs, one on every core: of four activations, and of each alone."""
+def mixture_panel(defaults: SweepDefaults) -> list[Setting]:
+    """Stacks of 16 runs, one on each core: of four activations, and of each one alone."""
     cores = len(available_cores())
     every = (f"seed=range({cores})", f"hydra.launcher.stack_size={RUNS}", *QUIET)
     sweeps = {MIXED: mixed(RUNS)[:2]}
     sweeps |= {name: (f"activation={name}", rates(RUNS)) for name in ACTIVATIONS}
     return [
-        common.setting(name, (*sweep, *every), runs=RUNS * cores) for name, sweep in sweeps.items()
+        defaults.setting(name, (*sweep, *every), runs=RUNS * cores)
+        for name, sweep in sweeps.items()
     ]
 
 
-BUILDERS: dict[str, Callable[[Common], list[Setting]]] = {
+BUILDERS: dict[str, Callable[[SweepDefaults], list[Setting]]] = {
     "runs": runs_panel,
     "batch": batch_panel,
     "image": image_panel,
@@ -184,18 +194,18 @@ BUILDERS: dict[str, Callable[[Common], list[Setting]]] = {
 
 
 def checks(frame: pd.DataFrame) -> dict[str, float]:
-    """Ratios within each round, then the median over rounds.
+    """Compute the median over rounds of ratios within a round.
 
-    Shares are of the time per iteration with default observation.
+    A share is a part of the time per iteration with the default records, probes and evaluations.
     """
-    found = {}
+    ratios = {}
     times = {
         (panel, setting): part.set_index("round")["ms_per_model_iteration"]
         for (panel, setting), part in frame.groupby(["panel", "setting"])
     }
     if all(("mixture", name) in times for name in (MIXED, *ACTIVATIONS)):
         equal = sum(times["mixture", name] for name in ACTIVATIONS) / len(ACTIVATIONS)
-        found["mixed_to_equal_ratio"] = float((times["mixture", MIXED] / equal).median())
+        ratios["mixed_to_equal_ratio"] = float((times["mixture", MIXED] / equal).median())
     for name, more, less in (
         ("logging", BARE, UNRECORDED),
         ("probing", PROBED, BARE),
@@ -206,11 +216,11 @@ def checks(frame: pd.DataFrame) -> dict[str, float]:
             times.get(("observation", setting)) for setting in (more, less, DEFAULT)
         )
         if with_it is not None and without is not None and default is not None:
-            found[f"{name}_share"] = float(((with_it - without) / default).median())
-    return found
+            ratios[f"{name}_share"] = float(((with_it - without) / default).median())
+    return ratios
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def read_options(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scaling",
@@ -218,36 +228,36 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_common_options(parser, iterations=SMALLEST_WINDOW)
     parser.add_argument("--panels", nargs="+", choices=list(PANELS), default=list(PANELS))
-    return parser.parse_args(arguments)
+    return parser.parse_args(command_line)
 
 
 def main() -> None:
-    """Measure, write, print."""
-    given = options()
+    """Measure, write the files and print the table."""
+    arguments = read_options()
     progress = Console(stderr=True, highlight=False)
-    use_cores(given.threads)
-    with output_folder(given.output) as output, scratch_folder() as scratch:
+    use_cores(arguments.threads)
+    with output_folder(arguments.output) as output, scratch_folder() as scratch:
         import pandas as pd
 
-        from benchmarks import figure, machine, memory
+        from benchmarks import machine_facts, peak_memory, plots
 
-        facts = machine.facts()
-        dataset = load(given.root)
-        common = Common(
-            data=data_arguments(given.root, SIZE),
+        facts = machine_facts.facts()
+        dataset = load(arguments.root)
+        defaults = SweepDefaults(
+            data=data_arguments(arguments.root, SIZE),
             train_images=len(dataset.train),
-            window=max(given.iterations, SMALLEST_WINDOW),
+            window=max(arguments.iterations, SMALLEST_WINDOW),
             folder=scratch,
         )
         del dataset
         rows = []
-        for panel in given.panels:
+        for panel in arguments.panels:
             if panel not in BUILDERS:
                 continue
             progress.print(f"{PANELS[panel]}:")
-            settings = BUILDERS[panel](common)
+            settings = BUILDERS[panel](defaults)
             contenders: list[Contender] = [setting.sweep for setting in settings]
-            rounds, failed = measure(contenders, given.rounds, progress)
+            rounds, failed = measure(contenders, arguments.rounds, progress)
             facts.setdefault("left_out", {}).update(failed)
             rows += [
                 {
@@ -271,14 +281,14 @@ def main() -> None:
                 "ms per model and iteration, median and range over rounds; "
                 f"{facts['cores']} cores ({facts['cpu']})"
             )
-            figure.save(figure.scaling(frame, PANELS, caption), output, "scaling")
+            plots.save(plots.scaling(frame, PANELS, caption), output, "scaling")
             medians = frame.groupby(["panel", "setting"], sort=False)["ms_per_model_iteration"]
             print(medians.agg(["median", "min", "max"]).round(3).to_string())
-        if "memory" in given.panels:
+        if "memory" in arguments.panels:
             progress.print("peak memory of 64 runs")
-            sweep = common.setting("64 runs", mixed(64), runs=64).sweep
+            sweep = defaults.setting("64 runs", mixed(64), runs=64).sweep
             facts.setdefault("checks", {})["peak_memory_of_64_runs_gib"] = (
-                memory.peak(sweep, scratch / "sweep") / 2**30
+                peak_memory.measure_peak(sweep, scratch / "sweep") / 2**30
             )
         text = json.dumps(facts, indent=2)
         (output / "scaling.json").write_text(text + "\n", encoding="utf-8")

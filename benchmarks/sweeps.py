@@ -1,13 +1,13 @@
-"""lenet-bench itself: whole sweeps of the real command, timed from outside by their records.
+"""Sweeps of lenet-bench as contenders: the real command, timed from outside by its records.
 
 In: arguments of `lenet-bench`. Out: wall time per run and iteration, and the losses of `train.csv`.
 
-How it is timed: the command runs in a process of its own and starts its workers as always. Each
-time a run's `train.csv` grows, its number of rows and the file's time of change are noted; between
-two notes the rows are taken to come evenly. Counting begins when every run of the first stacks has
-written its first block, so start-up, composing and loading are left out, and ends when the first
-worker has nothing left to do. Going from one stack to the next, writing records and saving weights
-are part of it. The report at the end is not.
+The command runs in a process of its own and starts its workers as usual. Whenever the `train.csv`
+of a run grows, the number of rows and the time are noted; between two notes, the rows are assumed
+to come evenly. Counting begins when every run of the first stacks has written its first block, so
+start-up, composing and loading are left out. It ends when the first worker has nothing left to do.
+The change from one stack to the next, writing records and saving weights are included. The report
+at the end is not.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import numpy as np
 
 from benchmarks.contender import ContenderError, Measurement
 
-BETWEEN_LOOKS = 0.05  # seconds
+POLL_INTERVAL = 0.05  # seconds
 PATIENCE = 300.0  # seconds without a new row
-COMPARED = ("relu-", "-lr0.01-")  # in the name of runs that train what the peers train
+COMPARED = ("relu-", "-lr0.01-")  # parts of the names of runs that train what the peers train
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Rows:
     Attributes:
         seconds: Times of change, on the system's clock.
         counts: Rows that were there, the header excluded.
-        opened: When the header was written, where that was seen.
+        opened: When the header was written, if that was seen.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -49,8 +49,8 @@ class Rows:
     _read: int = 0  # bytes
     _lines: int = 0
 
-    def look(self, path: Path) -> bool:
-        """Note what is new; whether there was anything."""
+    def update(self, path: Path) -> bool:
+        """Note new rows; return whether there were any."""
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -70,21 +70,21 @@ class Rows:
         self.counts.append(self._lines - 1)
         return True
 
-    def skipped(self, count: int) -> float:
-        """When the run had at least `count` rows."""
+    def time_of(self, count: int) -> float:
+        """The first time at which the run had at least `count` rows."""
         return self.seconds[next(k for k, rows in enumerate(self.counts) if rows >= count)]
 
     @property
     def began(self) -> float:
-        """When the first row was begun, judged by the speed of the next ones."""
+        """When the first row was begun, estimated by the speed of the next ones."""
         if len(self.counts) < 2:
             return self.opened
         (first, second), (t1, t2) = self.counts[:2], self.seconds[:2]
-        # On a busy machine the speed changes, and the guess may lie before the file was there.
+        # On a busy machine the speed changes; the estimate may lie before the file existed.
         return max(self.opened, t1 - first * (t2 - t1) / (second - first))
 
     def at(self, moment: float) -> float:
-        """Rows that were done at a moment."""
+        """How many rows were done at a moment, interpolated."""
         return float(np.interp(moment, [self.began, *self.seconds], [0, *self.counts]))
 
 
@@ -99,7 +99,7 @@ def steady_rate(runs: Sequence[Rows], skip: int) -> tuple[float, float]:
         The rate, and when counting began.
     """
     first_end = min(run.seconds[-1] for run in runs)
-    start = max(run.skipped(skip) for run in runs if run.began < first_end)
+    start = max(run.time_of(skip) for run in runs if run.began < first_end)
     last_begin = max(run.began for run in runs)
     end = min(run.seconds[-1] for run in runs if run.seconds[-1] > last_begin)
     if end <= start:
@@ -112,15 +112,15 @@ class Sweep:
     """A command that is run once a round.
 
     Args:
-        method: The name that `--methods` takes.
-        label: What the table calls it.
-        arguments: Of the command: keys of a run and what to sweep.
+        method: Its name in `--methods`.
+        label: Its name in the table.
+        arguments: The arguments of the command.
         runs: How many runs they make.
         iterations: Budget of each run.
         skip: Iterations of the first runs that are not counted.
         folder: An empty folder for its sweep directories.
-        module: What is run.
-        reports: Whether it may end by itself, with a report; else it is ended once all is trained.
+        module: The Python module that is run.
+        reports: Whether to wait for its report; otherwise it is ended when all runs are trained.
     """
 
     def __init__(
@@ -144,13 +144,13 @@ class Sweep:
         self._losses: list[list[float]] = []
 
     def start(self) -> None:
-        """Nothing lives between rounds."""
+        """Do nothing: no process lives between rounds."""
 
     def stop(self) -> None:
-        """Nothing lives between rounds."""
+        """Do nothing: no process lives between rounds."""
 
     def losses(self) -> list[list[float]]:
-        """Training losses of the runs that train what the peers train, in the last round."""
+        """Training losses, in the last round, of the runs that train what the peers train."""
         return self._losses
 
     def measure(self) -> Measurement:
@@ -197,13 +197,13 @@ class Sweep:
         last_news = time.monotonic()
         next_search = 0.0
         while True:
-            exited = process.poll() is not None  # before looking, so that nothing is missed
+            exited = process.poll() is not None  # asked before reading, so that no row is missed
             if len(runs) < self.models and time.monotonic() >= next_search:
-                # Looking for new files costs more than looking at those that are known.
+                # Searching for new files is slower than reading known ones.
                 next_search = time.monotonic() + 0.5
                 for path in directory.glob("*/train.csv"):
                     runs.setdefault(path, Rows())
-            news = [rows.look(path) for path, rows in runs.items()]
+            news = [rows.update(path) for path, rows in runs.items()]
             done = [rows for rows in runs.values() if rows.counts[-1:] == [self._iterations]]
             if len(done) == self.models:
                 return runs
@@ -211,12 +211,12 @@ class Sweep:
                 last_news = time.monotonic()
             if exited or time.monotonic() - last_news > PATIENCE:
                 log = (self._folder / "log").read_text(errors="replace").strip()
-                what = f"exited with {process.returncode}" if exited else "made no progress"
+                ending = f"exited with {process.returncode}" if exited else "made no progress"
                 raise ContenderError(
                     f"{self.label}: {len(done)} of {self.models} runs ended, then the command "
-                    f"{what}:\n{log[-2000:]}"
+                    f"{ending}:\n{log[-2000:]}"
                 )
-            time.sleep(BETWEEN_LOOKS)
+            time.sleep(POLL_INTERVAL)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -1,11 +1,12 @@
-"""How fast lenet-bench trains, beside named alternatives and the floor of arithmetic.
+"""Measures how fast lenet-bench trains, beside its alternatives and the bare arithmetic.
 
     python -m benchmarks.throughput --root cifar10-images    # images in train/<class>/*
     python -m benchmarks.throughput                          # noise instead: nothing to download
 
-Milliseconds per model and iteration on the processor, all methods in one invocation, in turns.
-Out: a table on the terminal; `rounds.csv` (a row per method and round), `throughput.csv` (a row per
-method), `machine.json`, `throughput.png` and `.svg` in a new folder. Some 25 minutes on 2 cores.
+In: images. All methods train on the processor in one invocation, in turns; what counts is
+milliseconds per model and iteration. Out: a table on the terminal; `rounds.csv` (a row per method
+and round), `throughput.csv` (a row per method), `machine.json`, `throughput.png` and `.svg` in a
+new folder. It takes about 25 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ BLOCK = 50  # iterations of a sweep's first stacks that are not counted
 QUIET = ("probe.every=0", "evaluate.every=0")
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def read_options(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.throughput",
@@ -57,11 +58,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--images", type=int, default=FAKE_IMAGES, help="of the noise that serves without --root"
     )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    return parser.parse_args(arguments)
+    return parser.parse_args(command_line)
 
 
 def add_common_options(parser: argparse.ArgumentParser, iterations: int) -> None:
-    """What all benchmarks can be told."""
+    """Add the options that all benchmarks have."""
     parser.add_argument(
         "--root", type=Path, help="a folder with train/<class>/* images; noise without it"
     )
@@ -76,9 +77,9 @@ def add_common_options(parser: argparse.ArgumentParser, iterations: int) -> None
 
 
 def mixed(runs: int) -> tuple[str, ...]:
-    """Arguments that sweep activations and learning rates over so many runs of one seed.
+    """Make the arguments of a sweep of activations and learning rates with this many runs.
 
-    One of them is ReLU at a learning rate of 0.01, what all peers train.
+    All runs have one seed. One of them is ReLU at a learning rate of 0.01, which all peers train.
     """
     if runs == 1:
         return ("activation=relu", "lr=0.01", "seed=0")
@@ -88,23 +89,25 @@ def mixed(runs: int) -> tuple[str, ...]:
 
 
 def rates(count: int) -> str:
-    """So many learning rates around 0.01, which is one of them, none of them too high to train."""
-    most = 2.0  # times 0.01
+    """Make the argument for this many learning rates: 0.01 and others that can be trained."""
+    highest = 2.0  # times 0.01
     lowest = 0.1
     if count == 1:
         return "lr=0.01"
     below = -(-3 * (count - 1) // 4)
     above = count - 1 - below
     factors = [lowest ** (k / below) for k in range(below, 0, -1)] + [1.0]
-    factors += [most ** ((k + 1) / above) for k in range(above)]
+    factors += [highest ** ((k + 1) / above) for k in range(above)]
     return "lr=" + ",".join(f"{0.01 * factor:.5g}" for factor in factors)
 
 
-def ours(workload: Workload, runs: Sequence[int], iterations: int, folder: Path) -> list[Contender]:
-    """Sweeps of lenet-bench; of 16 runs also one that probes and evaluates as by default."""
+def lenet_bench_sweeps(
+    workload: Workload, runs: Sequence[int], iterations: int, folder: Path
+) -> list[Contender]:
+    """Sweeps of lenet-bench; for 16 runs, also one with the default probes and evaluations."""
     budget = max(2 * iterations, SMALLEST_BUDGET)
     batch = f"batch_size={workload.batch}"
-    found: list[Contender] = [
+    sweeps: list[Contender] = [
         Sweep(
             "ours",
             f"lenet-bench, {count} run{'s' if count > 1 else ''}",
@@ -117,9 +120,9 @@ def ours(workload: Workload, runs: Sequence[int], iterations: int, folder: Path)
         for count in runs
     ]
     if 16 in runs:
-        # From one evaluation to the next, so that each cost counts as often as it arises.
+        # From one evaluation to the next, so that each cost is counted as often as it occurs.
         period = max(workload.per_epoch, SHORTEST_AUTO_INTERVAL)
-        found.append(
+        sweeps.append(
             Sweep(
                 "ours_observed",
                 "lenet-bench, 16 runs, probed and evaluated",
@@ -130,11 +133,11 @@ def ours(workload: Workload, runs: Sequence[int], iterations: int, folder: Path)
                 folder=folder / "ours-observed",
             )
         )
-    return found
+    return sweeps
 
 
 def joblib(workload: Workload, iterations: int, folder: Path) -> Sweep:
-    """Hydra's joblib launcher: a job per core, one run each."""
+    """Hydra's joblib launcher: a job for each core, with one run each."""
     jobs = len(available_cores())
     return Sweep(
         "joblib",
@@ -149,24 +152,24 @@ def joblib(workload: Workload, iterations: int, folder: Path) -> Sweep:
         iterations=max(2 * iterations, SMALLEST_BUDGET),
         skip=BLOCK,
         folder=folder / "joblib",
-        reports=True,  # ended from outside, joblib's workers leave shared memory behind
+        reports=True,  # joblib's workers leave shared memory behind if they are killed
     )
 
 
 def peers(workload: Workload, iterations: int) -> list[Peer]:
-    """All peers that are Python processes of their own, with their variants."""
+    """All peers that run in Python processes of their own, with their variants."""
     pace = Pace(warmup=20, settle=5, timed=iterations)
     cores = len(available_cores())
-    found = []
+    contenders = []
     for method, name, module in (
         ("tutorial", "tutorial loop", "benchmarks.peers.tutorial"),
         ("lightning", "PyTorch Lightning", "benchmarks.peers.lightning_trainer"),
     ):
         for loaders in (0, 2):
             label = f"{name}, num_workers={loaders}"
-            found.append(Peer(method, label, module, workload, pace, loaders=loaders))
+            contenders.append(Peer(method, label, module, workload, pace, loaders=loaders))
     memory = "benchmarks.peers.in_memory"
-    found += [
+    contenders += [
         Peer("in_memory", f"tensors in memory, {cores} threads", memory, workload, pace),
         Peer(
             *("pinned", f"tensors in memory, {cores} pinned processes", memory, workload, pace),
@@ -175,14 +178,14 @@ def peers(workload: Workload, iterations: int) -> list[Peer]:
     ]
     for models in (8, 16):
         label, module = f"torch.func, vmap of {models}", "benchmarks.peers.torch_func"
-        found.append(Peer("torch_func", label, module, workload, pace, models=models))
+        contenders.append(Peer("torch_func", label, module, workload, pace, models=models))
     module = "benchmarks.peers.jax_vmap"
-    found.append(Peer("jax", "JAX, jitted vmap of 8", module, workload, pace, models=8))
-    return found
+    contenders.append(Peer("jax", "JAX, jitted vmap of 8", module, workload, pace, models=8))
+    return contenders
 
 
 def sgemm(workload: Workload, iterations: int) -> list[Peer]:
-    """Matrix products with a thread per core, and with a pinned process per core."""
+    """Matrix products, with a thread for each core and with a pinned process for each core."""
     cores = len(available_cores())
     pace = Pace(warmup=2, settle=1, timed=max(2, iterations // 10))
     variants = [(f"1 process with {cores} threads", False)] if cores > 1 else []
@@ -199,22 +202,22 @@ def sgemm(workload: Workload, iterations: int) -> list[Peer]:
 
 
 def main() -> None:
-    """Measure, write, print."""
-    given = options()
+    """Measure, write the files and print the table."""
+    arguments = read_options()
     progress = Console(stderr=True, highlight=False)
-    use_cores(given.threads)
-    wanted = set(given.methods)
+    use_cores(arguments.threads)
+    wanted = set(arguments.methods)
     missing = {
         method: INSTALL
         for method in METHODS
         if method in wanted and method in NEEDS and not installed(NEEDS[method])
     }
-    with output_folder(given.output) as output, scratch_folder() as scratch:
-        workload = prepare(given.root, scratch, images=given.images, batch=given.batch)
+    with output_folder(arguments.output) as output, scratch_folder() as scratch:
+        workload = prepare(arguments.root, scratch, images=arguments.images, batch=arguments.batch)
         contenders: list[Contender] = [
-            *ours(workload, given.runs, given.iterations, scratch),
-            *peers(workload, given.iterations),
-            joblib(workload, given.iterations, scratch),
+            *lenet_bench_sweeps(workload, arguments.runs, arguments.iterations, scratch),
+            *peers(workload, arguments.iterations),
+            joblib(workload, arguments.iterations, scratch),
         ]
         contenders = [
             contender
@@ -222,21 +225,21 @@ def main() -> None:
             if (method := contender.method.removesuffix("_observed")) in wanted
             and method not in missing
         ]
-        contenders += sgemm(workload, given.iterations)
+        contenders += sgemm(workload, arguments.iterations)
 
-        from benchmarks import figure, machine, results
+        from benchmarks import machine_facts, plots, throughput_table
 
-        facts = machine.facts()
+        facts = machine_facts.facts()
         try:
-            rounds, failed = measure(contenders, given.rounds, progress)
+            rounds, failed = measure(contenders, arguments.rounds, progress)
         finally:
             for contender in contenders:
                 contender.stop()
         by_label = {contender.label: contender for contender in contenders}
         trained = [one for one in contenders if one.label not in failed]
-        losses = results.compare_losses(trained)
-        frame = results.rounds_frame(rounds, by_label)
-        summary = results.summarise(frame, losses)
+        losses = throughput_table.compare_losses(trained)
+        frame = throughput_table.rounds_frame(rounds, by_label)
+        summary = throughput_table.summarise(frame, losses)
         frame.to_csv(output / "rounds.csv", index=False)
         summary.to_csv(output / "throughput.csv", index=False)
         facts |= {
@@ -244,8 +247,8 @@ def main() -> None:
             "training_images": workload.images,
             "batch_size": workload.batch,
             "flops_per_model_iteration": floor.step_flops(workload),
-            "timed_iterations": given.iterations,
-            "rounds": given.rounds,
+            "timed_iterations": arguments.iterations,
+            "rounds": arguments.rounds,
             "final_loss_at_iteration": losses.iteration if losses else None,
             "final_loss_tolerance": losses.tolerance if losses else None,
             "left_out": missing | failed,
@@ -255,8 +258,8 @@ def main() -> None:
             f"Training LeNet-5 on {facts['cores']} cores ({facts['cpu']}), "
             f"batch {workload.batch}, {workload.channels}x{workload.size}x{workload.size}, float32"
         )
-        figure.save(figure.throughput(summary, caption), output, "throughput")
-        results.print_table(summary, frame, losses, missing | failed, Console(width=120))
+        plots.save(plots.throughput(summary, caption), output, "throughput")
+        throughput_table.print_table(summary, frame, losses, missing | failed, Console(width=120))
         print(f"wrote {output}")
 
 

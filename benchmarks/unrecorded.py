@@ -1,7 +1,7 @@
-"""lenet-bench whose `train.csv` holds an empty line per iteration, and whose other CSVs nothing.
+"""lenet-bench without rows: `train.csv` gets an empty line per iteration, other CSVs get nothing.
 
-In: the arguments of `lenet-bench`. Out: how fast it would be if writing rows cost next to nothing;
-the lines that remain are what the benchmark counts. Workers import this file too, and so do alike.
+In: the arguments of `lenet-bench`. Out: a sweep whose speed shows what writing rows costs. The
+benchmark counts the empty lines. Workers import this file too, so it works in all processes.
 """
 
 from __future__ import annotations

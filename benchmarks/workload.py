@@ -1,7 +1,7 @@
-"""What every method trains on: the same images, labels, batch size and optimizer.
+"""The workload that every method trains: the same images, labels, batch size and optimizer.
 
-In: a data set of lenet-bench. Out: arrays in a folder, from which each peer process makes what its
-tool wants, and the same choice of data as arguments for the `lenet-bench` command.
+In: a data set of lenet-bench. Out: arrays in a folder, from which each peer makes what its tool
+needs, and the same data set as arguments of the `lenet-bench` command.
 
 Shapes: n images, H and W pixels, C channels.
 """
@@ -32,13 +32,15 @@ class Workload:
     Attributes:
         folder: Holds `images.npy`, uint8 (n, H, W, C), and `labels.npy`, int64 (n,).
         arguments: The same data for the `lenet-bench` command.
-        images: n.
-        channels: C.
-        size: H and W in pixels.
-        classes: Number of labels.
-        mean: Of each channel, of images scaled to [0, 1].
-        std: Likewise the deviation.
+        images: How many there are, n.
+        channels: Of an image, C.
+        size: Height and width in pixels.
+        classes: How many there are.
+        mean: The mean of each channel, of images scaled to [0, 1].
+        std: The deviation likewise.
         batch: Images in a mini-batch.
+        lr: The learning rate.
+        momentum: The momentum of SGD.
     """
 
     folder: Path
@@ -60,13 +62,13 @@ class Workload:
 
     def pixels(self) -> NDArray[np.uint8]:
         """Images, uint8 (n, H, W, C)."""
-        found: NDArray[np.uint8] = np.load(self.folder / "images.npy")
-        return found
+        images: NDArray[np.uint8] = np.load(self.folder / "images.npy")
+        return images
 
     def labels(self) -> NDArray[np.int64]:
         """Labels, int64 (n,)."""
-        found: NDArray[np.int64] = np.load(self.folder / "labels.npy")
-        return found
+        labels: NDArray[np.int64] = np.load(self.folder / "labels.npy")
+        return labels
 
     def standardised(self) -> NDArray[np.float32]:
         """Images as the network receives them, float32 (n, H, W, C)."""
@@ -80,14 +82,14 @@ class Workload:
 def data_arguments(
     root: Path | None, size: int = SIZE, images: int = FAKE_IMAGES
 ) -> tuple[str, ...]:
-    """The data set as arguments of `lenet-bench`: a folder of images, or noise without one."""
+    """Name the data set in arguments of `lenet-bench`: a folder of images, or noise if None."""
     if root is None:
         return ("dataset=fake", f"dataset.images={images}", f"dataset.size={size}")
     return ("dataset=image_folder", f"dataset.root={root.resolve()}", f"dataset.size={size}")
 
 
 def load(root: Path | None, images: int = FAKE_IMAGES) -> Dataset:
-    """The data set that `data_arguments` means, at the default size."""
+    """Load the data set that `data_arguments` names, at the default size."""
     from lenet_bench import datasets
 
     if root is None:
@@ -104,8 +106,8 @@ def prepare(root: Path | None, folder: Path, *, images: int, batch: int) -> Work
 
     Args:
         root: A folder of images; None for noise.
-        folder: Where to store.
-        images: Of the noise, training and validation images together.
+        folder: Where to store them.
+        images: How many images of noise, for training and validation together.
         batch: Images in a mini-batch.
     """
     dataset = load(root, images)

@@ -1,5 +1,5 @@
-"""The same training as users of other tools write it: one file per tool, each a function `train`.
+"""The same training as users of other tools write it: a file and a function `train` for each.
 
-A `train` function receives the workload, a pacer that it ticks after every iteration, and how many
-models or loader processes to use. It trains until the pacer ends it.
+In: the workload, how many models or loader processes to use, and a pacer, which `train` ticks after
+every iteration. Out: losses, through the pacer. It trains until the pacer ends it.
 """

@@ -1,7 +1,7 @@
-"""One model on tensors that lie in memory, standardised once: what a careful user writes.
+"""One model on tensors in memory, standardised once: what a careful user writes.
 
-In: all images as one float32 tensor. Out: a trained model. Run as one process with a thread per
-core, or as one pinned process per core, each with its own model.
+In: all images as one float32 tensor. Out: a trained model. It runs as one process with a
+thread for each core, or as one pinned process for each core, each with its own model.
 """
 
 from __future__ import annotations

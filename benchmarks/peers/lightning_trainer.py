@@ -43,7 +43,7 @@ class Classifier(lightning.LightningModule):
 
 
 class Ticks(lightning.Callback):
-    """Tells the pacer of every iteration."""
+    """Ticks the pacer after every iteration."""
 
     def __init__(self, pacer: Pacer) -> None:
         self.pacer = pacer
@@ -51,7 +51,7 @@ class Ticks(lightning.Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Hand on the loss that the step returned."""
+        """Pass on the loss that the step returned."""
         self.pacer.tick(outputs["loss"])
 
 

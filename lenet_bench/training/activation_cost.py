@@ -1,27 +1,28 @@
-"""What an activation costs: time per element and inside LeNet, relative to ReLU.
+"""Measures what an activation costs: time per element and inside LeNet, relative to ReLU.
 
-In: names of the zoo. Out: `measure`, a frame with a row per measurement and round, and `summarise`,
-its medians and ranges over rounds. With a run's iterations to a loss, the cost of an iteration says
-whether an activation that learns in fewer of them also learns in fewer seconds.
+In: names of activations. Out: `measure`, a frame with a row per measurement and round, and
+`summarise`, medians and ranges over rounds. An activation may learn in fewer iterations. With the
+cost of an iteration one can say whether it also learns in fewer seconds.
 
-`where` is either of
+The column `where` is one of
 
-- `element`: the activation alone, on standard normal numbers in the shape that it meets behind the
-  first convolution, (128, 24, 14, 14): the pooled feature maps of 4 runs, or the full-size ones of
-  one LeNet. In float32 these are 2.4 MB, more than the second-level cache of a core, less than the
-  last level. Nanoseconds are per element.
-- `lenet`: a stack of 4 equal LeNet-5 on a batch of 128 images, 3x32x32, as they are trained here.
+- `element`: the activation alone, on standard normal numbers of shape (128, 24, 14, 14). These are
+  the pooled feature maps of 4 runs behind the first convolution, or the unpooled ones of one LeNet.
+  In float32 they take 2.4 MB: more than the second-level cache of a core, less than the last level.
+  Nanoseconds are per element.
+- `lenet`: a stack of 4 equal LeNet-5 on a batch of 128 images, 3x32x32, as it is trained here.
   Nanoseconds are per image and run.
 
-`pass` is `forward`, as at evaluation (no gradient, no noise), or `forward_backward`, as in
-training: the gradients of input and learned slopes; in `lenet` the loss and the optimizer's update
-too. `implementation` is `torch`, torch.nn's own module where there is one, on memory as torch lays
-it out by default, or `lenet_bench`, what a stack computes, on channels_last memory as there.
+The column `pass` is `forward`, as in evaluation (no gradient, no noise), or `forward_backward`, as
+in training: with the gradients of the input and of learned slopes. In `lenet` the loss and the
+update of the optimizer are included.
 
-Everything is measured next to ReLU, in turns, and divided by it within the round; the rows of ReLU
-itself say how far two measurements of the same thing differ.
+The column `implementation` is `torch`, the module of torch.nn if there is one, in torch's default
+memory layout; or `lenet_bench`, what a stack computes, in the channels_last layout of a stack.
 
-All this happens in a process of its own, on one thread, which keeps its memory as workers do.
+Each activation takes turns with ReLU, and its time is divided by that of ReLU in the same round.
+The rows of ReLU itself show how far two measurements of the same thing differ. All this runs in a
+process of its own, on one thread, which keeps its memory as workers do.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ RUNS, BATCH, CLASSES = 4, 128, 10
 IMAGES = (BATCH, 3, 32, 32)
 CHANNELS = 6  # of the first convolution
 MAPS = (BATCH, RUNS * CHANNELS, 14, 14)
-# Calls of which the fastest is a round's measurement: the short ones are disturbed more easily.
-CALLS = {"element": 7, "lenet": 4}
+# The fastest of these calls counts in a round. Short calls are disturbed more easily.
+CALLS_PER_ROUND = {"element": 7, "lenet": 4}
 KEYS = ["activation", "where", "pass", "implementation"]
 
 Implementation = Literal["torch", "lenet_bench"]
@@ -64,14 +65,14 @@ Implementation = Literal["torch", "lenet_bench"]
 
 @dataclass(frozen=True)
 class Task:
-    """Something that is timed.
+    """One thing to time.
 
     Attributes:
         where: `element` or `lenet`.
         passes: `forward` or `forward_backward`.
-        implementation: Whose activation it is.
+        implementation: `torch` or `lenet_bench`.
         run: Does it once.
-        size: How many elements, or images times runs, that is.
+        size: By how many elements, or images times runs, its time is divided.
     """
 
     where: str
@@ -87,15 +88,15 @@ def measure(
     """Measure activations; the default takes about a minute.
 
     Args:
-        rounds: How often each is measured; every other round goes backwards.
-        activations: Names of the zoo, at their default parameters.
+        rounds: How often each is measured. Every other round runs backwards.
+        activations: Names of activations; they are measured at default parameters.
 
     Returns:
-        A row per activation, where, pass, implementation and round: `nanoseconds`, those of ReLU
-        next to it, `relu_nanoseconds`, and `relative`, the one over the other.
+        A row per activation, where, pass, implementation and round: `nanoseconds`,
+        `relu_nanoseconds` (ReLU in the same round) and `relative` (the one over the other).
 
     Raises:
-        UserError: A name is not in the zoo, or there is no round.
+        UserError: There is no activation of a name, or no round.
     """
     if unknown := [name for name in activations if name not in ACTIVATIONS]:
         raise UserError(
@@ -111,14 +112,14 @@ def measure(
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        # Ctrl-C reaches the caller only, who then ends this.
+        # Ctrl-C then reaches this process only, which ends the other one.
         start_new_session=True,
     )
     return pd.read_csv(io.StringIO(done.stdout))
 
 
 def summarise(measured: pd.DataFrame) -> pd.DataFrame:
-    """Median and range over rounds, in the order of the measurements.
+    """Compute median and range over rounds, in the order of the measurements.
 
     Returns:
         A row per activation, where, pass and implementation: `relative_median`, `relative_low` and
@@ -134,13 +135,13 @@ def summarise(measured: pd.DataFrame) -> pd.DataFrame:
     return summary.reset_index()
 
 
-# --- what is timed --------------------------------------------------------------------------------
+# --- tasks --------------------------------------------------------------------------------
 
 
 def element_function(
     name: str, implementation: Implementation, training: bool
 ) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
-    """An activation as a function of feature maps (B, C, H, W), and what in it is learned.
+    """Return an activation as a function of feature maps (B, C, H, W), and its learned tensors.
 
     Raises:
         KeyError: torch has no module for it.
@@ -160,7 +161,7 @@ def element_function(
 
 
 def tasks(name: str) -> Iterator[Task]:
-    """All that is timed about one activation."""
+    """Make everything that is timed about one activation."""
     implementations: list[Implementation] = ["lenet_bench"]
     if ACTIVATIONS[name].torch_module is not None:
         implementations.insert(0, "torch")
@@ -212,7 +213,7 @@ def _lenet_tasks(name: str) -> Iterator[Task]:
     )
     optimizer = StackedOptimizer(stack.parameters, [OptimizerSettings("sgd")] * RUNS,
                                  stack.decay_mask)  # fmt: skip
-    # A learning rate of 0 costs as much as any other, and the network stays what it is.
+    # With a learning rate of 0 the network stays the same; the cost is that of any other rate.
     rate = torch.zeros(RUNS, 1)
     images = _normal(IMAGES, seed=2).to(memory_format=torch.channels_last)
     labels = (torch.arange(BATCH) % CLASSES).expand(RUNS, -1)  # (N, B)
@@ -240,7 +241,7 @@ def _normal(shape: Sequence[int], seed: int) -> Tensor:
 def fastest(
     first: Callable[[], object], second: Callable[[], object], calls: int
 ) -> tuple[int, int]:
-    """Call two functions in turns, and return the nanoseconds of the fastest call of each."""
+    """Call two functions in turn and return the nanoseconds of the fastest call of each."""
     taken: tuple[list[int], list[int]] = ([], [])
     for _ in range(calls):
         for function, times in zip((first, second), taken, strict=True):
@@ -251,7 +252,7 @@ def fastest(
 
 
 def _measure_here(rounds: int, activations: Sequence[str]) -> pd.DataFrame:
-    """`measure`, in this process."""
+    """Do what `measure` does, in this process."""
     torch.set_num_threads(1)
     references = {
         (task.where, task.passes, task.implementation): task.run for task in tasks(REFERENCE)
@@ -261,14 +262,16 @@ def _measure_here(rounds: int, activations: Sequence[str]) -> pd.DataFrame:
         for name in activations
         for task in tasks(name)
     ]
-    for _, task, reference in plan:  # memory is allocated, kernels are chosen
+    for _, task, reference in plan:  # a first call allocates memory and chooses kernels
         task.run()
         reference()
     rows = []
     for number in range(1, rounds + 1):
         print(f"cost of activations: round {number} of {rounds}", file=sys.stderr, flush=True)
         for name, task, reference in plan if number % 2 else reversed(plan):
-            ours, theirs = fastest(task.run, reference, CALLS[task.where])
+            nanoseconds, relu_nanoseconds = fastest(
+                task.run, reference, CALLS_PER_ROUND[task.where]
+            )
             rows.append(
                 {
                     "activation": name,
@@ -276,9 +279,9 @@ def _measure_here(rounds: int, activations: Sequence[str]) -> pd.DataFrame:
                     "pass": task.passes,
                     "implementation": task.implementation,
                     "round": number,
-                    "nanoseconds": ours / task.size,
-                    "relu_nanoseconds": theirs / task.size,
-                    "relative": ours / theirs,
+                    "nanoseconds": nanoseconds / task.size,
+                    "relu_nanoseconds": relu_nanoseconds / task.size,
+                    "relative": nanoseconds / relu_nanoseconds,
                 }
             )
     return pd.DataFrame(rows)

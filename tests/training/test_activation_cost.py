@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.activation_cost import PANELS, drawn
+from benchmarks.activations import PANELS, plot
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.common.errors import UserError
 from lenet_bench.model.groups import RunActivation
@@ -48,7 +48,7 @@ WHERE_AND_PASS = {
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the command leaves behind after one round of the whole zoo."""
     output = tmp_path_factory.mktemp("cost") / "out"
-    command = [sys.executable, "-m", "benchmarks.activation_cost", "--rounds", "1"]
+    command = [sys.executable, "-m", "benchmarks.activations", "--rounds", "1"]
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [*command, "--output", str(output)], cwd=root, capture_output=True, text=True
@@ -207,7 +207,7 @@ def test_a_figure_shows_every_median_sorted_by_the_training_step() -> None:
             for where, passes in PANELS
         ]
     )  # fmt: skip
-    figure = drawn(summary, "caption")
+    figure = plot(summary, "caption")
     assert len(figure.axes) == len(PANELS)
     # The cheapest on top; the vertical axis counts from below.
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
@@ -237,7 +237,7 @@ def test_what_cannot_be_measured_is_said(rounds: int, names: list[str], message:
 
 
 def test_ctrl_c_ends_the_command_with_a_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.activation_cost", "--output", str(tmp_path / "o")]
+    command = [sys.executable, "-m", "benchmarks.activations", "--output", str(tmp_path / "o")]
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(
         command,

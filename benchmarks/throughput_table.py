@@ -1,7 +1,7 @@
-"""From rounds to a table: what each contender took, and whether it really trained.
+"""Turns rounds into the throughput table: times, and whether the methods really trained.
 
-In: measurements, round by round, and losses. Out: frames for the CSVs and the figure, and the table
-on the terminal.
+In: measurements of each round, and losses. Out: frames for the CSVs and the figure, and the table
+in the terminal.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from rich.table import Table
 
 from benchmarks.contender import Contender, Measurement
 
-LOSS_WINDOW = 50  # iterations over which a final loss is averaged
-REFERENCE_RUNS = 16  # of lenet-bench; what ratios compare with
+LOSS_WINDOW = 50  # a final loss is the mean over this many iterations
+REFERENCE_RUNS = 16  # ratios compare with lenet-bench with this many runs
 FLOOR = "floor"
-DISTURBING = 0.2  # cores that other processes may keep busy without a remark
+DISTURBING = 0.2  # if other processes keep more cores busy, the table says so
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Losses:
     tolerance: float
 
     def agrees(self, label: str) -> bool:
-        """Whether a method's loss is within the tolerance of the median."""
+        """Whether the loss of a method is within the tolerance of the median."""
         return abs(self.final[label] - self.middle) <= self.tolerance
 
 
@@ -102,16 +102,16 @@ def summarise(frame: pd.DataFrame, losses: Losses | None) -> pd.DataFrame:
         gflops_median=("gflops", "median"),
         startup_seconds=("startup_seconds", "median"),
     ).reset_index()
-    ours = summary["method"].eq("ours")
-    reference = summary[ours & summary["models"].eq(REFERENCE_RUNS)]["ms_median"]
+    stacked = summary["method"].eq("ours")
+    reference = summary[stacked & summary["models"].eq(REFERENCE_RUNS)]["ms_median"]
     summary["ratio_to_ours"] = (
         summary["ms_median"] / reference.iloc[0] if len(reference) else np.nan
     )
     floor = summary[summary["method"] == FLOOR]["ms_median"].min()
     summary["share_of_sgemm"] = floor / summary["ms_median"]
     fastest = summary.groupby("method")["ms_median"].transform("min")
-    several = summary["method"].str.startswith("ours")
-    summary["best"] = several | summary["ms_median"].eq(fastest)
+    all_shown = summary["method"].str.startswith("ours")
+    summary["best"] = all_shown | summary["ms_median"].eq(fastest)
     final = losses.final if losses else {}
     summary["final_loss"] = [final.get(label, np.nan) for label in summary["label"]]
     summary["loss_agrees"] = [
@@ -127,7 +127,7 @@ def print_table(
     missing: Mapping[str, str],
     console: Console,
 ) -> None:
-    """Print the best variant of every method, slowest first, and what is to be said about it."""
+    """Print the best variant of each method, the slowest first, and remarks about them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method")
     headings = ("ms per model and iteration", "ratio", "of sgemm", "final loss", "start-up")

@@ -1,6 +1,6 @@
-"""What a measurement depends on besides the code: processor, cores, versions, command.
+"""Facts of the machine that a measurement depends on: processor, cores, versions, command.
 
-In: nothing. Out: facts for the JSON beside every table.
+In: nothing. Out: facts for the JSON file beside every table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def facts() -> dict[str, Any]:
-    """Facts of this machine and process."""
+    """Collect the facts of this machine and process."""
     return {
         "cpu": processor(),
         "cores": len(available_cores()),
@@ -49,12 +49,12 @@ def processor() -> str:
 
 
 def memory_bytes() -> int:
-    """Physical memory."""
+    """Physical memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def version(package: str) -> str | None:
-    """The installed version of a package, None where it is not installed."""
+    """The installed version of a package, None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

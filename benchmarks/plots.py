@@ -1,6 +1,6 @@
-"""The benchmarks' figures, in the style of the project.
+"""Draws the figures of the benchmarks, in the style of the project.
 
-In: the frames that are also written as CSV. Out: Figures.
+In: the frames that are also written as CSVs. Out: matplotlib figures.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from lenet_bench.reporting.figures import style
 from lenet_bench.reporting.palette import BLACK, BLUE, ORANGE, SKY, VERMILLION
 
-OURS, OTHERS, LEAST = BLUE, "#9a9a9a", VERMILLION
+LENET_BENCH, OTHERS, ARITHMETIC = BLUE, "#9a9a9a", VERMILLION
 FLOOR = "floor"
 
 
 def throughput(summary: pd.DataFrame, caption: str) -> Figure:
-    """Milliseconds per model and iteration: a bar per method, its range over rounds as a line."""
+    """Plot milliseconds per model and iteration: a bar per method, its range as a line."""
     shown = summary[summary["best"] & summary["method"].ne(FLOOR)]
     shown = shown.sort_values("ms_median").reset_index(drop=True)
     floor = summary[summary["method"] == FLOOR]["ms_median"].min()
@@ -27,7 +27,9 @@ def throughput(summary: pd.DataFrame, caption: str) -> Figure:
         figure = Figure(figsize=(7.2, 1.25 + 0.27 * len(shown)), layout="constrained")
         axis = figure.subplots()
         places = np.arange(len(shown))
-        colours = [OURS if str(name).startswith("ours") else OTHERS for name in shown["method"]]
+        colours = [
+            LENET_BENCH if str(name).startswith("ours") else OTHERS for name in shown["method"]
+        ]
         axis.barh(places, shown["ms_median"], color=colours, height=0.62)
         axis.hlines(places, shown["ms_min"], shown["ms_max"], color=BLACK, linewidth=1)
         right = float(shown["ms_max"].max())
@@ -36,11 +38,11 @@ def throughput(summary: pd.DataFrame, caption: str) -> Figure:
         ):
             axis.text(most + 0.012 * right, place, f"{median:.1f}", va="center_baseline", size=8)
         if not np.isnan(floor):
-            axis.axvline(floor, color=LEAST, linewidth=1, linestyle=(0, (1.2, 1.2)))
+            axis.axvline(floor, color=ARITHMETIC, linewidth=1, linestyle=(0, (1.2, 1.2)))
             axis.annotate(
                 f"the arithmetic alone, at the rate of sgemm: {floor:.2f} ms",
                 (floor, 0.0), xycoords=("data", "axes fraction"),
-                xytext=(6, 4), textcoords="offset points", color=LEAST, size=7.5,
+                xytext=(6, 4), textcoords="offset points", color=ARITHMETIC, size=7.5,
             )  # fmt: skip
         axis.set_yticks(places, list(shown["label"]))
         axis.set_ylim(len(shown) - 0.1, -0.6)
@@ -53,13 +55,13 @@ def throughput(summary: pd.DataFrame, caption: str) -> Figure:
 
 
 def scaling(frame: pd.DataFrame, titles: dict[str, str], caption: str) -> Figure:
-    """How the cost grows: a small panel per question.
+    """Plot how the cost grows: a small panel for each question.
 
     Args:
         frame: A row per setting and round: `panel`, `setting`, `value`, `ms_per_model_iteration`.
-            Settings without a `value` are drawn as bars.
-        titles: What each panel's horizontal axis is, by panel.
-        caption: Stands over all.
+            A setting without a `value` is a bar.
+        titles: The title of each panel, by its name.
+        caption: The title of the figure.
     """
     panels = [panel for panel in titles if panel in set(frame["panel"])]
     columns = min(3, len(panels))
@@ -73,8 +75,8 @@ def scaling(frame: pd.DataFrame, titles: dict[str, str], caption: str) -> Figure
             part = frame[frame["panel"] == panel]
             named = part["value"].isna().any()
             key = "setting" if named else "value"
-            found = part.groupby(key, sort=not named)["ms_per_model_iteration"]
-            medians, least, most = found.median(), found.min(), found.max()
+            times = part.groupby(key, sort=not named)["ms_per_model_iteration"]
+            medians, least, most = times.median(), times.min(), times.max()
             if named:
                 places = np.arange(len(medians))
                 axis.barh(places, medians, color=SKY, height=0.62)

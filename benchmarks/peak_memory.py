@@ -1,7 +1,7 @@
-"""Peak memory of a sweep, over all of its processes.
+"""Measures the peak memory of a sweep over all of its processes.
 
-In: a sweep. Out: bytes. Memory that processes share counts once (PSS: each shared page is divided
-by the number of processes that have it).
+In: a sweep. Out: bytes. Memory that processes share is counted once (PSS: each shared page is
+divided by the number of processes that share it).
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from pathlib import Path
 from benchmarks.contender import ContenderError
 from benchmarks.sweeps import Sweep, end
 
-BETWEEN_LOOKS = 0.25  # seconds
+POLL_INTERVAL = 0.25  # seconds
 
 
-def peak(sweep: Sweep, directory: Path) -> int:
+def measure_peak(sweep: Sweep, directory: Path) -> int:
     """Run a sweep from its start to the end of its report, and watch its memory."""
     process = sweep.launch(directory)
-    most = 0
+    peak = 0
     try:
         while process.poll() is None:
-            most = max(most, sum(proportional(member) for member in group(process.pid)))
-            time.sleep(BETWEEN_LOOKS)
+            peak = max(peak, sum(proportional_size(member) for member in group(process.pid)))
+            time.sleep(POLL_INTERVAL)
     finally:
         end(process)
     if process.returncode:
         raise ContenderError(f"{sweep.label}: the command exited with {process.returncode}")
-    return most
+    return peak
 
 
 def group(leader: int) -> list[Path]:
-    """Folders in /proc of the processes of a group."""
-    found = []
+    """The folders in /proc of the processes of a group."""
+    members = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -42,12 +42,12 @@ def group(leader: int) -> list[Path]:
         except OSError:
             continue  # it has ended
         if int(fields[2]) == leader:
-            found.append(folder)
-    return found
+            members.append(folder)
+    return members
 
 
-def proportional(folder: Path) -> int:
-    """Proportional set size of a process, in bytes; 0 where it has ended."""
+def proportional_size(folder: Path) -> int:
+    """Proportional set size of a process, in bytes; 0 if it has ended."""
     try:
         lines = (folder / "smaps_rollup").read_text().splitlines()
     except OSError:
