@@ -24,8 +24,6 @@ STILL_TOO_LONG = frozenset(
         "lenet_bench/hydra_app/check.py",
         "tests/claims/test_claims.py",
         "tests/config/test_config.py",
-        "tests/training/test_loop.py",
-        "tests/training/test_probes.py",
     }
 )
 
