@@ -2,8 +2,8 @@
 
 Within a panel (all that varies besides lines and seeds is equal) every line is compared with every
 other, paired by seed. The comparisons of one quantity in one panel make a table, over which Holm's
-correction goes. No run is dropped silently: what a run that diverged or never reached a target
-counts as is `judged`'s to say, and the verdict tells how many did.
+correction goes. No run is dropped silently: `outcomes` says what a run counts as that diverged or
+never reached a target, and the verdict says how many did.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lenet_bench.analysis import outcomes
 from lenet_bench.analysis.lines import lines_in_order, split_keys
 from lenet_bench.analysis.statistics import MIN_SEEDS, Floats, holm, paired
 from lenet_bench.records.schema import COMPARISONS, names
@@ -41,8 +42,6 @@ class Quantity:
     more: str
     unit: str
     scale: float = 1.0
-    reached: str = ""
-    """The column that says whether a run got there, for what is counted until a target."""
 
 
 QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
@@ -52,40 +51,13 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "test_accuracy": Quantity("test accuracy", "lower", "higher", " points", 100.0),
         **{
             f"{unit}_to_{target}": Quantity(
-                f"{unit} to the target {name}", "sooner", "later", f" {unit}", 1.0, reached
+                f"{unit} to the target {name}", "sooner", "later", f" {unit}"
             )
-            for target, name, reached in (
-                ("target", "loss", "target_reached"),
-                ("accuracy", "accuracy", "accuracy_reached"),
-            )
+            for target, name in (("target", "loss"), ("accuracy", "accuracy"))
             for unit in ("iterations", "seconds")
         },
     }
 )
-
-
-def judged(summary: pd.DataFrame, name: str) -> tuple[pd.Series[float], pd.Series[bool]]:
-    """What each run counts as for a quantity of `QUANTITIES`, and whether as *never*.
-
-    Losses and accuracies are those of runs that finished; a run that diverged classifies no better
-    than chance, 1 / classes, and has no loss. A run that never reached a target counts as having
-    needed the whole budget, which is a lower bound; one whose record cannot tell has no value.
-    """
-    status, quantity = summary["status"], QUANTITIES[name]
-    values = summary[name].astype("float64")
-    if quantity.reached:
-        reached = summary[quantity.reached].astype("boolean")
-        never = reached.eq(False).fillna(False).astype(bool)
-        bound = summary["budget"].astype("float64")
-        if name.startswith("seconds"):
-            iterations = summary["iteration"].where(summary["iteration"] > 0)
-            bound = bound * summary["seconds"] / iterations
-        known = reached.eq(True).fillna(False).astype(bool)
-        return values.where(known).mask(never, bound), never
-    values = values.where(status == "finished")
-    if name == "test_accuracy":
-        values = values.mask(status == "diverged", 1 / summary["classes"])
-    return values, pd.Series(False, index=summary.index)
 
 
 def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +75,8 @@ def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
     summary = summary.copy()
     for name in QUANTITIES:
         value, never = _columns_of(name)
-        summary[value], summary[never] = judged(summary, name)
+        summary[value] = outcomes.count(summary, name)
+        summary[never] = outcomes.never_reached(summary, name)
     panels = [
         (values, lines_in_order(panel, line_keys, among=summary))
         for values, panel in panels_of(summary, panel_keys)
@@ -176,7 +149,7 @@ def _table(
     value, never = _columns_of(name)
     values = [line[value].to_numpy(np.float64) for line in lines]
     nevers = [line[never].eq(True).to_numpy(bool) for line in lines]
-    counts = [(int((line["status"] == "diverged").sum()), line["status"].count()) for line in lines]
+    counts = [(int(outcomes.diverged(line).sum()), line["status"].count()) for line in lines]
     diverged = {
         label: f"{count} of {runs}"
         for label, (count, runs) in zip(labels, counts, strict=True)
@@ -184,7 +157,7 @@ def _table(
     }
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
-        of_a, of_b = _fair(values[a], values[b], nevers[a], nevers[b])
+        of_a, of_b = _raise_bounds(values[a], values[b], nevers[a], nevers[b])
         one = paired(of_a, of_b)
         both = np.isfinite(of_a) & np.isfinite(of_b)
         rows.append(
@@ -212,25 +185,28 @@ def _table(
     return rows
 
 
-def _fair(a: Floats, b: Floats, never_a: Bools, never_b: Bools) -> tuple[Floats, Floats]:
-    """No run that never got there was sooner than another, however quickly its budget was spent."""
+def _raise_bounds(a: Floats, b: Floats, never_a: Bools, never_b: Bools) -> tuple[Floats, Floats]:
+    """Raise the values of runs that never reached the target to those of their partners.
+
+    They are lower bounds: however quickly such a run spent its budget, it was not the sooner one.
+    """
     latest = np.maximum(a, b)
     return np.where(never_a, latest, a), np.where(never_b, latest, b)
 
 
 def _verdict(name: str, row: Mapping[str, Any], diverged: Mapping[str, str]) -> str:
-    quantity = QUANTITIES[name]
     never = {row["a"]: row["never_a"], row["b"]: row["never_b"]}
-    if quantity.reached:
+    if name in outcomes.REACHED:
         parts = [
             f"{label} never in {count} of {row['seeds']}" for label, count in never.items() if count
         ]
     else:
         parts = [f"{label} diverged in {diverged[label]}" for label in never if label in diverged]
-    return "; ".join([_words(quantity, name, row), *parts])
+    return "; ".join([_in_words(name, row), *parts])
 
 
-def _words(quantity: Quantity, name: str, row: Mapping[str, Any]) -> str:
+def _in_words(name: str, row: Mapping[str, Any]) -> str:
+    quantity = QUANTITIES[name]
     if row["seeds"] < MIN_SEEDS:
         return f"no verdict: fewer than {MIN_SEEDS} seeds"
     if not is_distinguishable(row):

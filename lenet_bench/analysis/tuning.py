@@ -16,14 +16,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lenet_bench.analysis.comparisons import judged, panels_of
+from lenet_bench.analysis.comparisons import panels_of
 from lenet_bench.analysis.lines import describe_value, lines_in_order
+from lenet_bench.analysis.outcomes import count, diverged, losses_to_choose_by, never_reached
 from lenet_bench.analysis.summary import group_keys, interval
 from lenet_bench.records.schema import SETTINGS, TUNED, TUNED_QUANTITIES, names
 
+COUNTED = {"validation_loss": "final_validation_loss"}
+"""Columns of the summary whose name in `tuned.csv` is another."""
+
 
 @dataclass(frozen=True)
-class _Choice:
+class _TunedLine:
     """One line of one panel: its keys' values, rates, seeds and the runs of the reporting ones."""
 
     keys: dict[str, Any]
@@ -39,7 +43,7 @@ class _Choice:
         return self.runs[self.runs["lr"] == (self.tuned if setting == "tuned" else self.shared)]
 
 
-def choices(summary: pd.DataFrame) -> pd.DataFrame:
+def tuned_rates(summary: pd.DataFrame) -> pd.DataFrame:
     """A row per panel and line: which rates were chosen and what the other seeds say of them.
 
     Columns: the keys of panel and line, `rates` (the grid, as text), `tuned_lr`, `on_edge`
@@ -47,31 +51,30 @@ def choices(summary: pd.DataFrame) -> pd.DataFrame:
     `choosing_seeds` and `reporting_seeds` (text), `shared_lr`; of each quantity in
     `TUNED_QUANTITIES` mean and 95 % interval (Student's t) as `_shared_mean`, `_shared_low`,
     `_shared_high` and the same for `tuned`; and how many of the reporting runs `never`
-    reached the target or `diverged`. A run that never reached it counts with its budget, a lower
-    bound, one that diverged with the accuracy of chance and without a loss. Empty where nothing
-    can be tuned: see `obstacle`.
+    reached the target or `diverged`, which count as `outcomes` says. Empty where nothing can be
+    tuned: see `obstacle`.
     """
     line_keys, panel_keys = tuning_keys(summary)
     rows = []
-    for choice in _choose(summary):
+    for line in _choose(summary):
         row: dict[str, Any] = {
-            **choice.keys,
-            "rates": _text(choice.rates),
-            "tuned_lr": choice.tuned,
-            "on_edge": _edge(choice.tuned, choice.rates),
-            "choosing_seeds": _text(choice.choosing),
-            "reporting_seeds": _text(choice.reporting),
-            "shared_lr": choice.shared,
+            **line.keys,
+            "rates": _text(line.rates),
+            "tuned_lr": line.tuned,
+            "on_edge": _edge(line.tuned, line.rates),
+            "choosing_seeds": _text(line.choosing),
+            "reporting_seeds": _text(line.reporting),
+            "shared_lr": line.shared,
         }
         for setting in SETTINGS:
-            runs = choice.at(setting)
+            runs = line.at(setting)
             for name in TUNED_QUANTITIES:
-                found = interval(_values(runs, name))
-                row[f"{name}_{setting}_mean"] = found.mean
-                row[f"{name}_{setting}_low"] = found.low
-                row[f"{name}_{setting}_high"] = found.high
-            row[f"never_{setting}"] = int(judged(runs, "iterations_to_target")[1].sum())
-            row[f"diverged_{setting}"] = int((runs["status"] == "diverged").sum())
+                reported = interval(count(runs, COUNTED.get(name, name)))
+                row[f"{name}_{setting}_mean"] = reported.mean
+                row[f"{name}_{setting}_low"] = reported.low
+                row[f"{name}_{setting}_high"] = reported.high
+            row[f"never_{setting}"] = int(never_reached(runs, "iterations_to_target").sum())
+            row[f"diverged_{setting}"] = int(diverged(runs).sum())
         rows.append(row)
     return pd.DataFrame(rows, columns=[*panel_keys, *line_keys, *names(TUNED)])
 
@@ -82,8 +85,8 @@ def reporting_runs(summary: pd.DataFrame) -> pd.DataFrame:
     A run whose rate is both appears twice. Seeds pair within a setting as they do in `summary`.
     """
     parts = [
-        choice.at(setting).assign(setting=setting)
-        for choice in _choose(summary)
+        line.at(setting).assign(setting=setting)
+        for line in _choose(summary)
         for setting in SETTINGS
     ]
     return pd.concat(parts) if parts else summary.iloc[:0].assign(setting=pd.Series(dtype="str"))
@@ -103,12 +106,6 @@ def obstacle(summary: pd.DataFrame) -> str:
     )
 
 
-def validation_losses(summary: pd.DataFrame) -> pd.Series[float]:
-    """What a rate is chosen by: the final validation loss; infinite for a run that diverged."""
-    loss = summary["final_validation_loss"].where(summary["status"] == "finished")
-    return loss.mask(summary["status"] == "diverged", np.inf).astype("float64")
-
-
 def tuning_keys(summary: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Keys of a line, and those of a panel: all that varies but the rate itself."""
     keys = group_keys(summary)
@@ -121,14 +118,14 @@ def rates_in_order(runs: pd.DataFrame) -> list[float]:
 
     Rates of whose runs no loss is known are left out.
     """
-    losses, rates = validation_losses(runs), runs["lr"].astype("float64")
+    losses, rates = losses_to_choose_by(runs), runs["lr"].astype("float64")
     scores = []
     for rate in rates.dropna().unique().tolist():
         known = losses[rates == rate].dropna()
         if len(known):
-            diverged = float(np.isinf(known).mean())
-            mean = known[np.isfinite(known)].mean() if diverged < 1 else np.inf
-            scores.append((diverged, float(mean), float(rate)))
+            share = float(np.isinf(known).mean())
+            mean = known[np.isfinite(known)].mean() if share < 1 else np.inf
+            scores.append((share, float(mean), float(rate)))
     return [rate for _, _, rate in sorted(scores)]
 
 
@@ -137,11 +134,11 @@ def choosing_count(seeds: int) -> int:
     return max(1, min(round(3 * seeds / 8), seeds - 3))
 
 
-def _choose(summary: pd.DataFrame) -> list[_Choice]:
+def _choose(summary: pd.DataFrame) -> list[_TunedLine]:
     line_keys, panel_keys = tuning_keys(summary)
     if "lr" not in group_keys(summary):
         return []
-    found = []
+    tuned = []
     for values, panel in panels_of(summary, panel_keys):
         seeds = tuple(sorted(panel["seed"].dropna().unique()))
         if len(seeds) < 2:
@@ -157,8 +154,8 @@ def _choose(summary: pd.DataFrame) -> list[_Choice]:
                 continue
             keys = values | {key: runs[key].iloc[0] for key in line_keys}
             left = runs[runs["seed"].isin(reporting)]
-            found.append(_Choice(keys, rates, order[0], shared, choosing, reporting, left))
-    return found
+            tuned.append(_TunedLine(keys, rates, order[0], shared, choosing, reporting, left))
+    return tuned
 
 
 def _shared(orders: Sequence[list[float]]) -> float | None:
@@ -174,12 +171,6 @@ def _shared(orders: Sequence[list[float]]) -> float | None:
 
 def _edge(rate: float, rates: Sequence[float]) -> str:
     return {rates[0]: "lowest", rates[-1]: "highest"}.get(rate, "none")
-
-
-def _values(runs: pd.DataFrame, name: str) -> pd.Series[float]:
-    if name == "validation_loss":
-        return validation_losses(runs)
-    return judged(runs, name)[0]
 
 
 def _text(values: Sequence[Any]) -> str:

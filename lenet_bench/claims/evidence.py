@@ -1,10 +1,8 @@
 """What the runs of a preset say, ready to be compared: a sweep in, frames and values per seed out.
 
-A run that diverged has learned nothing: its accuracy counts as that of chance, 1 / classes, its
-losses as that of chance, ln(classes), its target as never reached. A run that failed or did not end
-has no value. Dead, zero and dormant fractions are shares of all hidden units (layers weighted by
-their units) at the run's last probe; a run that diverged before it was probed in training has none.
-What any probe has seen (deaths, revivals, extremes) is of all probes, the untrained network's too.
+What a run counts as that diverged, never reached the target or did not end is the rule of
+`lenet_bench.analysis.outcomes`. What any probe has seen (deaths, revivals, extremes) is of all
+probes, that of the untrained network included.
 """
 
 from __future__ import annotations
@@ -17,8 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lenet_bench.analysis.outcomes import (
+    ACCURACIES,
+    LOSSES,
+    count,
+    diverged,
+    final_fractions,
+    has_value,
+    never_reached,
+)
 from lenet_bench.analysis.summary import summarise
-from lenet_bench.analysis.tuning import choices, obstacle, reporting_runs
+from lenet_bench.analysis.tuning import obstacle, reporting_runs, tuned_rates
 from lenet_bench.claims.rules import LackingError
 from lenet_bench.common.layers import LOGITS
 from lenet_bench.records import schema
@@ -73,6 +80,7 @@ QUANTITIES = {
 }
 """What claims compare."""
 
+ITERATIONS = "iterations_to_target"
 FRACTIONS = names(schema.FRACTIONS)
 SEEN = names(schema.SEEN)
 
@@ -145,7 +153,7 @@ class Evidence:
 
     def edges(self) -> dict[str, str]:
         """`highest` or `lowest` of each activation whose best rate is an end of the grid."""
-        chosen = choices(self.summary)
+        chosen = tuned_rates(self.summary)
         chosen = chosen[chosen["on_edge"] != "none"]
         return dict(zip(chosen["activation"], chosen["on_edge"], strict=True))
 
@@ -155,19 +163,11 @@ def collect(sweep: Sweep, summary: pd.DataFrame | None = None) -> Evidence:
     if summary is None:
         summary = summarise(sweep)
     runs = summary.merge(of_layers(sweep.layers), on="run", how="left")
-    ended = runs["status"].isin(["finished", "diverged"])
-    diverged = runs["status"] == "diverged"
-    runs["gap"] = runs["test_loss"] - runs["evaluated_train_loss"]
-    chance = np.log(runs["classes"].astype("float64"))
-    for name in ("mean_train_loss", "final_validation_loss"):
-        runs[name] = runs[name].where(~diverged, chance)
-    runs["test_accuracy"] = runs["test_accuracy"].where(~diverged, 1 / runs["classes"])
-    runs["gap"] = runs["gap"].where(~diverged)
-    runs["never"] = runs["target_reached"].eq(False).fillna(False).astype(bool)
-    reached = runs["iterations_to_target"].where(~runs["never"], runs["budget"])
-    runs["iterations_to_target"] = reached.astype("float64")
-    columns = list(QUANTITIES)
-    runs.loc[~ended, columns] = np.nan
+    runs["gap"] = (runs["test_loss"] - runs["evaluated_train_loss"]).mask(diverged(runs))
+    runs["never"] = never_reached(runs, ITERATIONS)
+    counted = {name: count(runs, name) for name in (*LOSSES, *ACCURACIES, ITERATIONS)}
+    runs = runs.assign(**{name: counted[name] for name in QUANTITIES if name in counted})
+    runs.loc[~has_value(runs), list(QUANTITIES)] = np.nan
     return Evidence(summary, runs, sweep.layers)
 
 
@@ -206,14 +206,7 @@ def of_layers(layers: pd.DataFrame) -> pd.DataFrame:
     Columns: `run`, `FRACTIONS`, `SEEN` and the two ratios of `QUANTITIES`.
     """
     hidden = layers[layers["layer"] != LOGITS]
-    names = list(FRACTIONS)
-    last = hidden.groupby("run", observed=True)["iteration"].transform("max")
-    final = hidden[(hidden["iteration"] == last) & (last > 0)]
-    units = final["units"]
-    weighted = pd.DataFrame({name: final[name] * units for name in names} | {"units": units})
-    sums = weighted.groupby(final["run"].astype(str)).sum(min_count=1)
-    fractions = sums[names].div(sums["units"], axis=0)
-    columns = [fractions, _seen(hidden), _gradient_ratios(hidden)]
+    columns = [final_fractions(layers), _seen(hidden), _gradient_ratios(hidden)]
     return pd.concat(columns, axis=1).rename_axis("run").reset_index()
 
 

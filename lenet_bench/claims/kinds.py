@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 
 from lenet_bench.analysis.summary import WINDOW
-from lenet_bench.claims.evidence import QUANTITIES, Evidence, compared
+from lenet_bench.claims.evidence import ITERATIONS, QUANTITIES, Evidence, compared
 from lenet_bench.claims.rules import Claimed, Comparison, Finding, LackingError, Verdict, decide
 
 PLACES = {("element", "torch"): "per element", ("lenet", "lenet_bench"): "in training LeNet"}
 """Where an activation's cost is looked at: torch's own alone, and a whole step as it is here."""
-
-ITERATIONS = "iterations_to_target"
 
 TUNED = "setting=tuned"
 """Of a selection: each activation at its own best learning rate."""

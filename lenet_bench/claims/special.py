@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from lenet_bench.analysis.outcomes import losses_to_choose_by
 from lenet_bench.analysis.statistics import MIN_SEEDS, one_sample
-from lenet_bench.analysis.tuning import validation_losses
 from lenet_bench.claims.evidence import Evidence, deaths, untuned
 from lenet_bench.claims.kinds import Difference, Test, compare
 from lenet_bench.claims.rules import Comparison, Finding, LackingError, Verdict, decide, too_few
@@ -239,7 +239,7 @@ def _validation_losses(evidence: Evidence, name: str) -> pd.DataFrame:
     runs = evidence.runs[evidence.runs["activation"] == name]
     if runs[["seed", "lr"]].duplicated().any():
         raise LackingError(f"several runs of {name} have the same seed and learning rate")
-    runs = runs.assign(loss=validation_losses(runs))
+    runs = runs.assign(loss=losses_to_choose_by(runs))
     table: pd.DataFrame = runs.pivot(index="seed", columns="lr", values="loss")
     table = table.dropna()
     table = table.loc[np.isfinite(table.to_numpy()).any(axis=1)]

@@ -27,7 +27,7 @@ from lenet_bench.analysis.summary import (
     summarise,
     summarise_groups,
 )
-from lenet_bench.analysis.tuning import choices, obstacle
+from lenet_bench.analysis.tuning import obstacle, tuned_rates
 from lenet_bench.claims.evaluation import claims_in
 from lenet_bench.claims.tables import is_claims_folder
 from lenet_bench.common.errors import UserError
@@ -95,7 +95,7 @@ def write_report(
     keys = tuple(group_keys(summary))
     title = f"{_what(summary)}: {describe_target(summary, target_loss)}"
     troubles = tuple(_troubles(summary))
-    comparisons, tuned = pairwise(summary), choices(summary)
+    comparisons, tuned = pairwise(summary), tuned_rates(summary)
     claims = claims_in(sweep, summary if target_loss is None else None)
     notes += filter(None, [scope(summary), obstacle(summary)])
     try:
@@ -200,7 +200,7 @@ def _verdicts(comparisons: pd.DataFrame) -> str:
         "one quantity (and panel). A difference is named when p is at most 0.05 and the interval "
         "leaves 0 out. The effect size is in deviations of the differences, P(a > b) the share of "
         "seeds. A run that never reached a target counts with its whole budget, one that diverged "
-        "with the accuracy of chance and without a loss. All numbers are in comparisons.csv."
+        "with the loss and the accuracy of chance. All numbers are in comparisons.csv."
     )
     headers, rows = verdict_rows(comparisons)
     words, sentences = headers.index("seeds"), (headers.index("verdict"),)

@@ -14,10 +14,10 @@ from scipy import stats
 from lenet_bench.analysis import load_sweep, summarise
 from lenet_bench.analysis.comparisons import QUANTITIES
 from lenet_bench.analysis.tuning import (
-    choices,
     choosing_count,
     obstacle,
     reporting_runs,
+    tuned_rates,
 )
 from lenet_bench.records.schema import TUNED_QUANTITIES
 from tests.fabricate import descent, write_run
@@ -74,7 +74,7 @@ def test_the_first_seeds_choose_and_at_least_as_many_report(seeds: int, choosing
 def test_each_activation_gets_its_own_rate_and_all_a_shared_one() -> None:
     losses = best_at(tanh=0.01, relu=0.001, sigmoid=0.1)
     frame = grid(losses, activations=("sigmoid", "tanh", "relu"))
-    found = choices(frame).set_index("activation")
+    found = tuned_rates(frame).set_index("activation")
     assert found["tuned_lr"].to_dict() == {"sigmoid": 0.1, "tanh": 0.01, "relu": 0.001}
     assert found["on_edge"].to_dict() == {"sigmoid": "highest", "tanh": "none", "relu": "lowest"}
     # Ranks from 0: 0.01 is 2nd of 5 for sigmoid (0.03 is nearer), 1st for tanh, 3rd for relu.
@@ -86,7 +86,7 @@ def test_each_activation_gets_its_own_rate_and_all_a_shared_one() -> None:
 
 def test_the_numbers_are_those_of_the_reporting_seeds_alone() -> None:
     losses = best_at(tanh=0.01, relu=0.03)
-    found = choices(grid(losses)).set_index("activation")
+    found = tuned_rates(grid(losses)).set_index("activation")
     for setting, lr in (("tuned", 0.03), ("shared", 0.01)):
         values = [losses("relu", lr, seed) for seed in range(3, 8)]
         low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
@@ -106,7 +106,7 @@ def test_a_lucky_run_chooses_but_does_not_report() -> None:
     def loss(name: str, lr: float, seed: int) -> float:
         return (0.01 if seed < 3 else 0.9) if lr == 0.1 else 0.2
 
-    row = choices(grid(loss)).iloc[0]
+    row = tuned_rates(grid(loss)).iloc[0]
     assert row["tuned_lr"] == 0.1
     assert row["validation_loss_tuned_mean"] == pytest.approx(0.9)
 
@@ -118,7 +118,7 @@ def test_choosing_on_noise_promises_nothing_that_reporting_does_not_keep() -> No
     for _ in range(60):
         noise = {(lr, seed): generator.normal(1.0, 0.1) for lr in RATES for seed in range(8)}
         frame = grid(lambda _, lr, seed: noise[lr, seed], activations=("relu",))  # noqa: B023
-        row = choices(frame).iloc[0]
+        row = tuned_rates(frame).iloc[0]
         reported.append(float(row["validation_loss_tuned_mean"]))
         own.append(min(np.mean([noise[lr, seed] for seed in range(3)]) for lr in RATES))
     error = 0.1 / np.sqrt(5 * len(reported))
@@ -133,16 +133,17 @@ def test_a_rate_that_diverges_is_worse_than_any_that_does_not() -> None:
         return 1.0 - lr
 
     frame = grid(loss)
-    found = choices(frame).set_index("activation")
+    found = tuned_rates(frame).set_index("activation")
     assert found.loc["relu", "tuned_lr"] == 0.003, "at 0.01 a choosing seed diverged"
     assert found.loc["tanh", "tuned_lr"] == 0.1
-    everywhere = choices(grid(lambda name, lr, seed: np.nan if name == "relu" else 1 - lr))
+    everywhere = tuned_rates(grid(lambda name, lr, seed: np.nan if name == "relu" else 1 - lr))
     relu = everywhere.set_index("activation").loc["relu"]
     assert (relu["tuned_lr"], relu["on_edge"]) == (0.001, "lowest")
     assert (relu["never_tuned"], relu["diverged_tuned"]) == (5, 5)
     assert relu["test_accuracy_tuned_mean"] == pytest.approx(0.1)
     assert relu["iterations_to_target_tuned_mean"] == 1000, "the budget, a lower bound"
-    assert np.isnan(relu["mean_train_loss_tuned_mean"])
+    assert relu["mean_train_loss_tuned_mean"] == pytest.approx(np.log(10))
+    assert relu["validation_loss_tuned_mean"] == pytest.approx(np.log(10))
 
 
 def test_panels_and_parameters_are_tuned_apart() -> None:
@@ -155,7 +156,7 @@ def test_panels_and_parameters_are_tuned_apart() -> None:
         part["init"], part["activation.negative_slope"] = init, slope
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True)
-    found = choices(frame)
+    found = tuned_rates(frame)
     assert list(found.columns[:3]) == ["init", "activation", "activation.negative_slope"]
     assert found["tuned_lr"].tolist() == [0.01, 0.03, 0.003, 0.003]
     assert found["shared_lr"].tolist() == [0.01, 0.01, 0.003, 0.003]
@@ -165,7 +166,7 @@ def test_the_shared_rate_is_one_that_all_have_tried() -> None:
     losses = best_at(tanh=0.1, relu=0.1)
     frame = grid(losses)
     frame = frame[(frame["activation"] == "tanh") | (frame["lr"] < 0.1)]
-    found = choices(frame).set_index("activation")
+    found = tuned_rates(frame).set_index("activation")
     assert found["tuned_lr"].to_dict() == {"tanh": 0.1, "relu": 0.03}
     assert found["shared_lr"].eq(0.03).all()
     assert found.loc["relu", "on_edge"] == "highest"
@@ -196,7 +197,7 @@ def test_reporting_runs_pair_by_seed_in_both_settings() -> None:
     ],
 )
 def test_what_cannot_be_tuned_honestly_is_not(frame: pd.DataFrame, words: str | None) -> None:
-    assert choices(frame).empty == reporting_runs(frame).empty == (words is not None)
+    assert tuned_rates(frame).empty == reporting_runs(frame).empty == (words is not None)
     assert (words or "") in obstacle(frame)
     assert bool(obstacle(frame)) == bool(words)
 
@@ -208,5 +209,5 @@ def test_run_directories_are_tuned_as_summarised(tmp_path: Path) -> None:
             write_run(tmp_path / "s", f"{lr}-{seed}", losses, lr=lr, seed=seed)
     summary = summarise(load_sweep(tmp_path / "s"))
     # The fabricated validation losses are all alike; equal rates leave the choice to the lowest.
-    (row,) = choices(summary).to_dict("records")
+    (row,) = tuned_rates(summary).to_dict("records")
     assert (row["tuned_lr"], row["on_edge"], row["shared_lr"]) == (0.001, "lowest", 0.001)

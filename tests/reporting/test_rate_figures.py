@@ -12,7 +12,6 @@ import pytest
 from lenet_bench.analysis import load_sweep
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.reporting import figures
-from lenet_bench.reporting.figures.phase_diagram import final_dead_fraction
 from lenet_bench.reporting.figures.stylesheet import CROSS
 from lenet_bench.reporting.palette import PALETTE
 from tests.fabricate import descent, write_run
@@ -108,19 +107,6 @@ def test_dead_units_by_rate_and_gain(tmp_path: Path, activations: tuple[str, ...
     assert len(figure.axes) == len(activations)
     cells = [text.get_text() for text in figure.axes[0].texts]
     assert cells == ["50", f"50\n{CROSS}2", "0", "0"], "the higher gain stands above"
-
-
-def test_the_last_probe_counts_units_not_layers() -> None:
-    layers = pd.DataFrame(
-        {
-            "run": ["a"] * 5,
-            "iteration": [0, 0, 9, 9, 9],
-            "layer": ["conv1", "fc1", "conv1", "fc1", "logits"],
-            "units": [10, 90, 10, 90, np.nan],
-            "dead_fraction": [1.0, 1.0, 0.5, 0.1, np.nan],
-        }
-    )
-    assert final_dead_fraction(layers)["a"] == pytest.approx((5 + 9) / 100)
 
 
 def test_phase_diagrams_need_the_rate_and_one_other_number(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from lenet_bench.analysis.comparisons import panels_of
 from lenet_bench.analysis.lines import describe_value, lines_in_order
+from lenet_bench.analysis.outcomes import count, diverged, losses_to_choose_by
 from lenet_bench.analysis.summary import group_keys, interval
-from lenet_bench.analysis.tuning import rates_in_order, tuning_keys, validation_losses
+from lenet_bench.analysis.tuning import rates_in_order, tuning_keys
 from lenet_bench.reporting.figures import captions
 from lenet_bench.reporting.figures.layout import activation_styles, by_family, family
 from lenet_bench.reporting.figures.legends import add_legend_above, label_chance, legend_columns
@@ -89,7 +90,7 @@ class RateFigure:
 def has_learning_rates(summary: pd.DataFrame) -> bool:
     """Whether there is enough for `learning_rate`: three rates and a validation loss."""
     varies = "lr" in group_keys(summary) and summary["lr"].nunique() >= FEWEST_RATES
-    return varies and bool(np.isfinite(validation_losses(summary)).any())
+    return varies and bool(np.isfinite(losses_to_choose_by(summary)).any())
 
 
 def learning_rate(summary: pd.DataFrame) -> Figure:
@@ -118,13 +119,13 @@ def _gather(summary: pd.DataFrame) -> RateFigure:
         families = by_family(panels[0].lines, lambda line: line.family)
         panels = [RatePanel(name, tuple(lines)) for name, lines in families.items()]
     classes = summary["classes"].dropna().unique()
-    diverged = any(line.diverged for panel in panels for line in panel.lines)
+    any_diverged = any(line.diverged for panel in panels for line in panel.lines)
     caption = captions.join(
         [
             _seeds_in_words(summary),
             "A ring marks the best rate of a line over all seeds, grey what was not tried: a best "
             "rate at its border may lie beyond it.",
-            f"{CROSS} at the top: runs diverged; the mean is over the others." if diverged else "",
+            f"{CROSS} at the top: runs diverged, which count as chance." if any_diverged else "",
             captions.left_out("; ".join(panel.title for panel in left_out)),
             shared_settings(summary),
         ]
@@ -142,7 +143,7 @@ def _lines(panel: pd.DataFrame, line_keys: list[str]) -> list[RateLine]:
     names = [str(runs["activation"].iloc[0]) for _, runs in parts]
     lines = []
     for (label, runs), name, look in zip(parts, names, activation_styles(names), strict=True):
-        losses = validation_losses(runs)
+        losses = count(runs, "final_validation_loss")
         rates = runs["lr"].astype("float64")
         grid = np.sort(rates.dropna().unique())
         bounds = [interval(losses[rates == rate]) for rate in grid]
@@ -156,7 +157,7 @@ def _lines(panel: pd.DataFrame, line_keys: list[str]) -> list[RateLine]:
                 mean=np.array([one.mean for one in bounds]),
                 low=np.array([one.low for one in bounds]),
                 high=np.array([one.high for one in bounds]),
-                diverged=tuple(float(r) for r in grid if np.isinf(losses[rates == r]).any()),
+                diverged=tuple(float(r) for r in grid if diverged(runs)[rates == r].any()),
                 best=order[0] if order else None,
             )
         )

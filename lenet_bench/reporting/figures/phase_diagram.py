@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenet_bench.analysis.lines import describe_value, holding, lines_in_order, ordered
+from lenet_bench.analysis.outcomes import final_fractions
 from lenet_bench.analysis.summary import group_keys
 from lenet_bench.reporting.figures import captions
 from lenet_bench.reporting.figures.stylesheet import (
@@ -83,24 +84,11 @@ def phase_diagram(layers: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     return _draw(_gather(layers, runs))
 
 
-def final_dead_fraction(layers: pd.DataFrame) -> pd.Series[float]:
-    """By run: the share of all hidden units that were dead at its last probe in training.
-
-    A run that diverged before it has none: units that were born dead tell nothing of its end.
-    """
-    rows = layers[layers["dead_fraction"].notna() & layers["units"].notna()]
-    last = rows.groupby("run", observed=True)["iteration"].transform("max")
-    rows = rows[(rows["iteration"] == last) & (last > 0)]
-    names = rows["run"].astype(str)
-    dead = (rows["dead_fraction"] * rows["units"]).groupby(names).sum()
-    return dead / rows["units"].groupby(names).sum()
-
-
 def _gather(layers: pd.DataFrame, runs: pd.DataFrame) -> PhaseDiagram:
     key = phase_key(runs)
     if key is None:
         raise ValueError("runs must vary in lr and one other number")
-    dead = final_dead_fraction(layers)
+    dead = final_fractions(layers)["dead_fraction"]
     known = runs.assign(dead=runs["run"].map(dead).astype("float64"))
     rates, values = ordered(known["lr"]), ordered(known[key])[::-1]
     maps = []
