@@ -43,13 +43,15 @@ lint: $(STAMP)  ## ruff, mypy (strict), the order of the rooms, the house rules,
 	$(BIN)/mypy
 	$(BIN)/lint-imports --cache-dir $(VENV)/cache/import-linter
 	$(BIN)/python -m tests.house
+	$(BIN)/python -m lenet_bench.hydra_app.conf_files --check
 	$(BIN)/python -m docs.site.reference --check
 
 format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-conf: $(STAMP)  ## write what follows from the tables of choices: the generated parts of docs/
+conf: $(STAMP)  ## write what follows from the tables of choices: files of conf/, generated parts of docs/
+	$(BIN)/python -m lenet_bench.hydra_app.conf_files
 	$(BIN)/python -m docs.site.reference
 
 docs: $(STAMP)  ## the documentation as a site in build/site; any warning is an error

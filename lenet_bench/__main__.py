@@ -26,7 +26,7 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from lenet_bench.hydra_app import session
     from lenet_bench.hydra_app.check import check
     from lenet_bench.hydra_app.explain import explain
-    from lenet_bench.hydra_app.groups import CONF, VERSION_BASE, register_activations
+    from lenet_bench.hydra_app.groups import CONF, VERSION_BASE
     from lenet_bench.hydra_app.names import register_resolvers
     from lenet_bench.hydra_app.task import task
     from lenet_bench.records.run_directory import read_status
@@ -62,7 +62,6 @@ def _answer() -> object:
     command = session.begin()
     try:
         register_resolvers()
-        register_activations()
         arguments = check(sys.argv[1:])
         with _arguments(arguments):
             application()

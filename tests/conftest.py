@@ -27,7 +27,7 @@ from lenet_bench.config.parse import parse
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset
 from lenet_bench.execution import workers as local
-from lenet_bench.hydra_app.groups import CONF, VERSION_BASE, register_activations
+from lenet_bench.hydra_app.groups import CONF, VERSION_BASE
 from lenet_bench.hydra_app.names import register_resolvers
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.records.run_directory import Run, read_status
@@ -92,7 +92,6 @@ Configure = Callable[..., RunConfig]
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> RunConfig:
-    register_activations()
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
         return parse(plain(compose("config", ["device=cpu", *overrides])))

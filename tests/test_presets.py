@@ -5,8 +5,12 @@ A preset is a file of `conf/experiment/`; a new one is tested without touching t
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import re
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +19,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_bench.claims.registry import CLAIMS
+from lenet_bench.hydra_app.composer import Composer
 from lenet_bench.records.loading import load_sweep
 from tests.conftest import Lenet
 
@@ -32,10 +37,10 @@ each_preset = pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.s
 def swept(preset: Path) -> dict[str, list[str]]:
     """The values of each key that a preset sweeps, as they would be typed."""
     params = yaml.safe_load(preset.read_text(encoding="utf-8"))["hydra"]["sweeper"]["params"]
-    parser = OverridesParser.create()
+    loader = Composer("config", []).loader
     values = {}
     for key, text in params.items():
-        override = parser.parse_override(f"{key}={text}")
+        (override,) = OverridesParser.create(loader).parse_overrides([f"{key}={text}"])
         found = override.sweep_string_iterator() if override.is_sweep_override() else [text]
         values[key] = [str(value) for value in found]
     return values
@@ -102,4 +107,40 @@ def test_every_claim_that_is_trained_has_a_preset_and_most_presets_a_claim() -> 
     decide = {claim.preset for claim in CLAIMS.values()} - {"exact", "activation_cost"}
     presets = {preset.stem for preset in PRESETS}
     assert decide <= presets
-    assert presets - decide == {"smoke"}
+    assert presets - decide == {"debug", "smoke"}
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Give the loggers that the preset `debug` sets up back as they were."""
+    root, package = logging.getLogger(), logging.getLogger("lenet_bench")
+    before = root.handlers[:], root.level, package.level
+    yield
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    package.setLevel(before[2])
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_debug_shows_the_traceback_of_an_error_while_training(
+    lenet: Lenet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the main process, where a debugger could follow; other presets give one line."""
+    source = """
+        import os, torch
+
+        class Broken(torch.nn.Module):
+            def forward(self, x):
+                if x.requires_grad:
+                    raise RuntimeError(f"broken in process {os.getpid()}")
+                return x.sin()
+    """
+    (tmp_path / "broken_activation.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    broken = ("activation=custom", "activation.path=broken_activation:Broken", "dataset=fake")
+    assert lenet(*broken, "device=cpu", "iterations=3", "hydra.launcher.workers=1").code == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert lenet("experiment=debug", *broken, "device=cpu").code == 1
+    told = capsys.readouterr().err
+    assert told.count("Traceback") == 1
+    assert 'broken_activation.py", line 7, in forward' in told
+    assert f"RuntimeError: broken in process {os.getpid()}" in told

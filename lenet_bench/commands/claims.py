@@ -150,7 +150,6 @@ def _chosen(only: Sequence[str], claims: Mapping[str, Claim]) -> dict[str, Claim
 def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
     """Refuse what the ordinary command would refuse, before anything trains."""
     from lenet_bench.hydra_app.check import check
-    from lenet_bench.hydra_app.groups import register_activations
     from lenet_bench.hydra_app.names import register_resolvers
 
     for text in overrides:
@@ -163,7 +162,6 @@ def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
                 "and the folder with --output"
             )
     register_resolvers()
-    register_activations()
     for preset in presets:
         check([f"experiment={preset}", *overrides])
 

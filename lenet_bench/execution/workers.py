@@ -7,6 +7,7 @@ one more try and never the others; Ctrl-C lets every worker write what it has.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ from lenet_bench.training.loop import train_stack
 from lenet_bench.training.recording import Outcome
 
 TRIES = 2  # of a stack whose worker died
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,11 @@ def _train_job(
         return train_stack(
             job.runs, datasets[job.dataset], index=job.index, progress=progress, stopped=stopped
         )
+    except UserError as error:
+        return _failed(job, str(error))
     except Exception as error:
-        what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return _failed(job, what)
+        _log.debug("Stack %d cannot start", job.index, exc_info=True)
+        return _failed(job, f"{type(error).__name__}: {error}")
 
 
 def _failed(job: StackJob, error: str) -> list[Outcome]:
@@ -122,7 +127,7 @@ class _Pool:
         self.running: dict[Any, StackJob | None] = {}
 
     def run(self) -> None:
-        with self.stop.handled(self._pass_on), environment(MALLOC_SETTINGS):
+        with self.stop.handled(self._forward_stop), environment(MALLOC_SETTINGS):
             try:
                 for _ in range(min(self.workers, len(self.waiting))):
                     self._start_worker()
@@ -142,19 +147,19 @@ class _Pool:
 
     def _start_worker(self) -> None:
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
+        pipe, workers_end = context.Pipe()
         threads = max(1, len(available_cores()) // self.workers)
-        process = context.Process(target=_work, args=(theirs, self.datasets, threads))
+        process = context.Process(target=_work, args=(workers_end, self.datasets, threads))
         # From a terminal Ctrl-C reaches the workers too; only this process is to pass it on.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             process.start()
         finally:
             signal.signal(signal.SIGINT, handler)
-        theirs.close()  # or the worker's death would not be seen
-        self.processes[ours] = process
-        self.running[ours] = None
-        self._assign(ours)
+        workers_end.close()  # or the worker's death would not be seen
+        self.processes[pipe] = process
+        self.running[pipe] = None
+        self._assign(pipe)
 
     def _assign(self, pipe: Any) -> None:
         """Give a worker the next stack, or let it go."""
@@ -172,7 +177,7 @@ class _Pool:
         try:
             kind, content = pipe.recv()
         except (EOFError, OSError):
-            self._died(pipe)
+            self._handle_death(pipe)
             return
         if kind == "progress":
             self.progress(content)
@@ -180,7 +185,7 @@ class _Pool:
             self.finished(content)
             self._assign(pipe)
 
-    def _died(self, pipe: Any) -> None:
+    def _handle_death(self, pipe: Any) -> None:
         job = self.running.pop(pipe)
         process = self.processes.pop(pipe)
         process.join()
@@ -189,9 +194,8 @@ class _Pool:
             self.finished(_interrupted(job))
         elif job is not None:
             self.tries[job.index] = self.tries.get(job.index, 0) + 1
-            again = self.tries[job.index] < TRIES
             cause = f"its worker process died (exit code {process.exitcode})"
-            if again:
+            if self.tries[job.index] < TRIES:
                 print(f"Stack {job.index}: {cause}; it is tried again.", file=sys.stderr)
                 self.waiting.insert(0, job)
             else:
@@ -199,7 +203,7 @@ class _Pool:
         if self.waiting and not self.stop():
             self._start_worker()
 
-    def _pass_on(self) -> None:
+    def _forward_stop(self) -> None:
         """Ask the workers to stop."""
         for process in self.processes.values():
             if process.pid is not None:
@@ -208,7 +212,7 @@ class _Pool:
 
 
 def _work(pipe: Connection, datasets: Mapping[str, Dataset], threads: int) -> None:
-    """A worker's life: train stacks until there are no more."""
+    """What a worker process does: train stacks until there are no more."""
     torch.set_num_threads(threads)
     stop = StopRequest()
 

@@ -6,6 +6,7 @@ In: the runs of a stack and a data set. Out: for each run a directory that tells
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from lenet_bench.training.evaluation import evaluate, evaluate_model
 from lenet_bench.training.recording import Outcome, StackRecording
 from lenet_bench.training.setup import Setup, facts_of, set_up
 from lenet_bench.training.step import TrainingStep, batches_of_each_iteration
+
+_log = logging.getLogger(__name__)
 
 
 def train_stack(
@@ -89,6 +92,7 @@ def _train_whole(
             raise  # half as many may fit
         recording.fail(error)
     except Exception as error:  # one stack's failure must not end the sweep
+        _log.debug("Training failed", exc_info=True)
         recording.fail(error)
     finally:
         recording.close()

@@ -17,7 +17,7 @@ CHOICES = {
     "experiment": [
         *("all_activations", "batch_norm_order", "depth", "dying_relu", "init_scheme"),
         *("learning_rate", "leaky_slope", "optimizer", "relu_family", "sigmoid_tanh_relu"),
-        *("smoke", "smooth_family", "sparsity"),
+        *("smoke", "smooth_family", "sparsity", "debug"),
     ],
     "hydra/launcher": ["stacked", "basic"],
 }

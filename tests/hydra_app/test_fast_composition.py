@@ -31,7 +31,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, rea
 from lenet_bench.hydra_app.fast_composition import SweepLoader
 from lenet_bench.hydra_app.fast_copies import duplicate
 from lenet_bench.hydra_app.fast_jobs import JobRunner
-from lenet_bench.hydra_app.groups import CONF, register_activations
+from lenet_bench.hydra_app.groups import CONF
 from lenet_bench.hydra_app.names import register_resolvers
 
 # What a command line may give to a job, mistakes included.
@@ -100,7 +100,6 @@ class Loaders:
 
 def loaders(folder: Path, *overrides: str) -> Loaders:
     """Both loaders for a folder of configuration."""
-    register_activations()
     register_resolvers()
     setup_globals()
     ConfigStore.instance().store(name="typed", node=Typed, package="typed", provider="test")
