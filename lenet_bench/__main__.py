@@ -104,10 +104,10 @@ def _conclude(directory: Path, *, is_new: bool) -> int:
             shutil.rmtree(directory)  # only what Hydra prepared for runs that never began
         return 0
     from lenet_bench.reporting.report import write_report
-    from lenet_bench.reporting.tables import print_table
+    from lenet_bench.reporting.terminal import print_report
 
     try:
-        print_table(write_report(directory, directory))
+        print_report(write_report(directory, directory))
     except UserError as error:
         print(f"lenet-bench: {error}", file=sys.stderr)
         return 1

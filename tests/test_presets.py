@@ -66,7 +66,7 @@ def test_a_preset_trains_from_its_command_to_its_report(
     preset: Path, lenet: Lenet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process; figures take longer than these runs, and are tested elsewhere."""
-    monkeypatch.setattr("lenet_bench.reporting.report._figures", lambda *_: {})
+    monkeypatch.setattr("lenet_bench.reporting.report.draw_figures", lambda *_: {})
     everything = swept(preset)
     chosen = thinned(everything)
     fewer = [

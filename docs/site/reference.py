@@ -62,9 +62,12 @@ def commented_keys(file: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def top_comment(file: Path) -> str:
-    """The comment that a configuration file opens with, as one paragraph."""
+    """The comment that a configuration file, a template or a style sheet opens with."""
+    text = file.read_text(encoding="utf-8")
+    if block := re.match(r"(?:\{#|/\*)(.*?)(?:#\}|\*/)", text, flags=re.DOTALL):
+        return " ".join(block[1].split())
     lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("# "))

@@ -79,7 +79,7 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
     from lenet_bench.claims.evaluation import as_frame
     from lenet_bench.claims.registry import CLAIMS, COST, EXACT
     from lenet_bench.claims.tables import write
-    from lenet_bench.reporting import claims_page as page
+    from lenet_bench.reporting.claims_page import claims_as_text, claims_page
 
     claims = _chosen(only, CLAIMS)
     presets = list(dict.fromkeys(claim.preset for claim in claims.values()))
@@ -97,11 +97,11 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
     everything = as_frame([*rows, *kept])
     contents = {
         "claims.csv": everything.to_csv(index=False),
-        "claims.html": page.page(everything, overrides),
+        "claims.html": claims_page(everything, overrides),
     }
     for name, content in contents.items():
         write(directory / name, content)
-    print(page.as_text(as_frame(rows)))
+    print(claims_as_text(as_frame(rows)))
     for name in contents:
         more = f" (with {len(kept)} that were there)" if kept else ""
         print(f"wrote {directory / name}{more}")

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         # pandas and matplotlib take a second to import; --help and mistakes do not wait for them.
         from lenet_bench.reporting.report import write_report
-        from lenet_bench.reporting.tables import print_table
+        from lenet_bench.reporting.terminal import print_report
 
         report = write_report(given.sweeps, output, given.target_loss)
     except UserError as error:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     with reader_may_leave():
-        print_table(report)
+        print_report(report)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ from lenet_bench.claims.rules import with_interval
 from lenet_bench.claims.tables import read_claims, read_table
 from lenet_bench.common.errors import UserError
 from lenet_bench.records import schema
+from lenet_bench.reporting.tables.table import as_markdown, make_table
 from lenet_bench.reporting.words import NOTHING
 
 TUNED = Path("learning_rate") / "tuned.csv"
@@ -62,7 +63,7 @@ def claims_table(folders: Mapping[str, Path]) -> str:
             found = frame[frame["claim"] == identifier]
             cells.append(_verdict(found.iloc[0]) if len(found) else NOTHING)
         rows.append(cells)
-    return _markdown(["claim", *frames], rows)
+    return as_markdown(make_table(["claim", *frames], rows))
 
 
 def tuned_table(folders: Mapping[str, Path]) -> str:
@@ -84,7 +85,7 @@ def tuned_table(folders: Mapping[str, Path]) -> str:
         for frame in frames.values():
             cells += _rates(frame.loc[activation]) if activation in frame.index else [NOTHING] * 3
         rows.append(cells)
-    return _markdown(headers, rows)
+    return as_markdown(make_table(headers, rows))
 
 
 def headings(paths: Sequence[Path]) -> dict[str, Path]:
@@ -129,11 +130,6 @@ def _accuracy(row: pd.Series[Any], setting: str) -> str:
     parts = (f"test_accuracy_{setting}_{part}" for part in ("mean", "low", "high"))
     mean, low, high = (100 * float(str(row[name])) for name in parts)
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _markdown(headers: list[str], rows: list[list[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from lenet_bench.analysis.lines import describe_value, is_missing, ordered
+from lenet_bench.analysis.labels import FINGERPRINT, data_labels
+from lenet_bench.analysis.lines import activation_rank, describe_value, is_missing, ordered
 from lenet_bench.records.loading import varying_keys
 
 SHARED_SETTINGS = (
@@ -31,17 +32,22 @@ def distinct_values(runs: pd.DataFrame, key: str) -> list[Any]:
     return ordered(runs[key])
 
 
-def rank_values(values: pd.Series[Any]) -> list[int]:
-    """The position of each value in the order in which values are listed."""
-    order = ordered(values)
-    return [
-        next(
-            rank
-            for rank, other in enumerate(order)
-            if other == value or (is_missing(other) and is_missing(value))
-        )
-        for value in values
-    ]
+def name_data(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Put a readable name in place of each fingerprint of data.
+
+    Args:
+        frame: Any frame that may have a column of fingerprints.
+        runs: The runs behind it, which say where the data lie.
+    """
+    if FINGERPRINT not in frame:
+        return frame
+    names = data_labels(runs)
+    return frame.assign(**{FINGERPRINT: [names.get(mark, mark) for mark in frame[FINGERPRINT]]})
+
+
+def short_key(key: str) -> str:
+    """What a key is called above a panel or a column."""
+    return "data" if key == FINGERPRINT else key
 
 
 def common_value(runs: pd.DataFrame, key: str) -> str:
@@ -59,3 +65,16 @@ def shared_settings(runs: pd.DataFrame) -> str:
         if key in runs and key not in varying and runs[key].notna().all()
     ]
     return ", ".join(parts) + "." if parts else ""
+
+
+def describe_runs(runs: pd.DataFrame) -> str:
+    """`sigmoid, tanh, relu on digits (15 runs)`."""
+    names = sorted(
+        {str(name) for name in runs["activation"]}, key=lambda n: (activation_rank(n), n)
+    )
+    activations = ", ".join(names) if len(names) <= 5 else f"{len(names)} activations"
+    datasets = (
+        [str(name) for name in runs["dataset"].dropna().unique()] if "dataset" in runs else []
+    )
+    where = f" on {', '.join(datasets)}" if datasets else ""
+    return f"{activations}{where} ({len(runs)} run{'s' if len(runs) != 1 else ''})"

@@ -38,7 +38,9 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.records import schema
 from lenet_bench.records.loading import READ_EXACTLY, load_sweep
 from lenet_bench.records.schema import names
-from lenet_bench.reporting import claims_page as page
+from lenet_bench.reporting.claims_page import claims_as_text, claims_page, explained_table
+from lenet_bench.reporting.tables.table import as_html
+from lenet_bench.reporting.terminal import claim_lines
 from tests.fabricate import descent, probed, write_csv, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -482,7 +484,7 @@ def test_data_sets_are_judged_apart(tmp_path: Path) -> None:
     frame = claims_in(load_sweep([first, second]))
     assert frame["claim"].to_list() == ["sigmoid_slower"] * 2 + ["tanh_close_to_relu"] * 2
     assert frame["dataset"].to_list() == ["digits", "mnist"] * 2
-    assert "ReLU. (mnist)</td>" in page.section(frame)
+    assert "ReLU. (mnist)</td>" in as_html(explained_table(frame))
     table = as_table([part.evidence for part in parts_of(load_sweep([first, second]))])
     assert table.groupby("dataset").size().to_dict() == {"digits": 18, "mnist": 18}
 
@@ -843,17 +845,17 @@ def test_the_page_tells_all_and_escapes_it() -> None:
     ]
     frame = as_frame(rows)
     assert frame["claim"].to_list() == ["sigmoid_slower", "relu_twice"]  # the registry's order
-    text = page.as_text(frame)
+    text = claims_as_text(frame)
     assert "2 claims: 1 supported, 1 inconclusive" in text
-    assert page.lines(frame) == [
+    assert claim_lines(frame) == [
         "claim inconclusive: Sigmoid trains LeNet clearly slower than tanh and ReLU.",
         "claim supported: ReLU after ReLU changes nothing.",
     ]
-    assert page.lines(as_frame(rows * 3)) == [
+    assert claim_lines(as_frame(rows * 3)) == [
         "6 claims: 3 supported, 3 inconclusive; see claims.csv"
     ]
-    assert page.lines(as_frame([])) == []
-    content = page.page(frame, ["dataset=<mine>"])
+    assert claim_lines(as_frame([])) == []
+    content = claims_page(frame, ["dataset=<mine>"])
     assert "dataset=&lt;mine&gt;" in content
     assert "<dd>there is no run of sigmoid</dd>" in content
     assert "Fewer than 3 seeds: inconclusive" in content

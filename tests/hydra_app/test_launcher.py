@@ -64,7 +64,7 @@ class TestHydrasIntegrationSuite(IntegrationTestSuite):
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take longer than the runs here, and are tested elsewhere."""
     monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: None)
-    monkeypatch.setattr("lenet_bench.reporting.tables.print_table", lambda *_: None)
+    monkeypatch.setattr("lenet_bench.reporting.terminal.print_report", lambda *_: None)
 
 
 def csvs(directory: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def printed(*folders: Path) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "argv", ["results", *map(str, folders)])
         main()
+
+
+def test_it_runs_as_a_module_and_says_its_name() -> None:
+    command = [sys.executable, "-m", "lenet_bench.reporting.claims_markdown"]
+    usage = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+    assert usage.startswith("usage: python -m lenet_bench.reporting.claims_markdown ")
+    done = subprocess.run([*command, str(REFERENCE)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("| claim | digits |")
 
 
 def test_folders_of_one_name_are_told_apart(

@@ -18,7 +18,9 @@ from lenet_bench.analysis import load_sweep
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.common.errors import UserError
 from lenet_bench.reporting.report import distinct_runs, write_report
-from lenet_bench.reporting.tables import print_table, tuned_rows, verdict_lines
+from lenet_bench.reporting.tables.tuned_rates import tuned_table
+from lenet_bench.reporting.tables.verdicts import verdict_lines
+from lenet_bench.reporting.terminal import print_report
 from tests.fabricate import descent, set_preset, write_run
 from tests.reporting.drawing import write_three
 
@@ -46,6 +48,12 @@ def test_report_writes_everything_and_again_the_same(tmp_path: Path) -> None:
     ElementTree.parse(directory / "figures" / "training_loss.svg")
     html = (directory / "report.html").read_text(encoding="utf-8")
     assert html.count("data:image/png;base64,") == 3
+    alternatives = re.findall(r'<img [^>]* alt="([^"]*)"', html)
+    assert [text.partition(":")[0] for text in alternatives] == [
+        *("Training loss on digits", "Validation accuracy on digits", "Dead units on digits"),
+    ]
+    assert re.search(r"At the end sigmoid [\d.]+, tanh [\d.]+, relu [\d.]+\.$", alternatives[0])
+    assert re.search(r"fc1: at the end sigmoid 0 %, tanh 0 %, relu 20 %\.", alternatives[2])
     assert not re.search(r"""(src|href)=["'](?!data:)""", html)
     assert "prefers-color-scheme: dark" in html
     assert "target loss 1.151 nats (half of chance, ln(10)/2)" in html
@@ -100,7 +108,7 @@ def test_verdicts_are_printed_written_and_shown(tmp_path: Path) -> None:
     directory = write_three(tmp_path / "s", seeds=5)
     report = write_report(directory, directory)
     stream = io.StringIO()
-    print_table(report, Console(file=stream, width=80))
+    print_report(report, Console(file=stream, width=80))
     lines = stream.getvalue().splitlines()
     printed = [line for line in lines if line.startswith(("mean training loss,", "test accuracy,"))]
     assert len(printed) == 2 * 3
@@ -122,7 +130,7 @@ def test_claims_of_a_preset_are_printed_written_and_shown(tmp_path: Path) -> Non
         set_preset(run, "sigmoid_tanh_relu")
     report = write_report(directory, directory)
     stream = io.StringIO()
-    print_table(report, Console(file=stream, width=80))
+    print_report(report, Console(file=stream, width=80))
     lines = stream.getvalue().splitlines()
     printed = [line for line in lines if line.startswith("claim ")]
     statement = "Sigmoid trains LeNet clearly slower than tanh and ReLU."
@@ -189,8 +197,8 @@ def test_tuned_rates_are_written_and_shown_with_what_is_on_the_edge(tmp_path: Pa
     assert len(pd.read_csv(tmp_path / "s" / "tuned.csv")) == 2
     html = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "Shared and tuned learning rate" in html
-    headers, rows = tuned_rows(report.tuned)
-    cells = [dict(zip(headers, row, strict=True)) for row in rows]
+    tuned = tuned_table(report.tuned)
+    cells = [dict(zip(tuned.headers, row, strict=True)) for row in tuned.rows]
     assert [cell["activation"] for cell in cells] == ["tanh", "relu"]
     assert cells[0]["best rate on the edge"] == "yes, the lowest tried"
     never = cells[0]["iterations to target, tuned"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from lenet_bench.analysis.lines import describe_value
 from lenet_bench.reporting.report import write_report
-from lenet_bench.reporting.tables import comparison_rows
+from lenet_bench.reporting.tables.comparison import comparison_table
 from lenet_bench.reporting.words import NOTHING, p_value
 from tests.fabricate import descent, write_run
 from tests.reporting.drawing import write_three
@@ -34,14 +34,14 @@ def test_table_tells_never_from_unknown(tmp_path: Path) -> None:
             (run / "train.csv").unlink()
     write_run(tmp_path / "s", "tanh-0", np.full(50, 2.3), activation="tanh", status="interrupted")
     report = write_report(tmp_path / "s", tmp_path / "s")
-    headers, rows = comparison_rows(report.groups, report.keys)
-    cells = {row[0]: row[headers.index("iterations to target")] for row in rows}
+    table = comparison_table(report.groups, report.keys)
+    cells = {row[0]: row[table.headers.index("iterations to target")] for row in table.rows}
     assert re.fullmatch(r"median \d+, never \(1 of 4\), n/a \(1 of 4\)", cells["relu"])
     assert cells["tanh"] == "n/a (1 of 1)"
 
 
 def test_the_title_names_activations_in_the_tables_order(tmp_path: Path) -> None:
     report = write_report(write_three(tmp_path / "s", seeds=1), tmp_path / "s")
-    _, rows = comparison_rows(report.groups, report.keys)
+    rows = comparison_table(report.groups, report.keys).rows
     assert report.title.startswith("sigmoid, tanh, relu on digits (3 runs)")
     assert [row[0] for row in rows] == ["sigmoid", "tanh", "relu"]

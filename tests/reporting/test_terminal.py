@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from lenet_bench.reporting.report import write_report
-from lenet_bench.reporting.tables import print_table
+from lenet_bench.reporting.terminal import print_report
 from tests.fabricate import descent, write_run
 from tests.reporting.drawing import write_three
 
@@ -21,7 +21,7 @@ def test_table_is_plain_and_whole_away_from_a_terminal(tmp_path: Path) -> None:
     write_run(directory, "bad", broken, activation="relu", seed=9, status="diverged")
     report = write_report(directory, directory)
     stream = io.StringIO()
-    print_table(report, Console(file=stream, width=80))
+    print_report(report, Console(file=stream, width=80))
     lines = stream.getvalue().splitlines()
     assert "\x1b" not in stream.getvalue()
     assert "target loss 1.151 nats" in lines[0]
@@ -38,6 +38,6 @@ def test_table_is_plain_and_whole_away_from_a_terminal(tmp_path: Path) -> None:
 def test_table_on_a_narrow_terminal_keeps_numbers_whole(tmp_path: Path) -> None:
     report = write_report(write_three(tmp_path / "s"), tmp_path / "s")
     stream = io.StringIO()
-    print_table(report, Console(file=stream, width=40, force_terminal=True))
+    print_report(report, Console(file=stream, width=40, force_terminal=True))
     plain = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
     assert re.search(r"\d\.\d{4} ± \d\.\d{4}", plain)

@@ -12,10 +12,17 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from lenet_bench.analysis.lines import describe_value, holding, lines_in_order, ordered, split_keys
+from lenet_bench.analysis.lines import (
+    describe_value,
+    holding,
+    lines_in_order,
+    ordered,
+    rank_of_values,
+    split_keys,
+)
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.reporting.palette import Style, activation_style, ordered_styles, unordered_styles
-from lenet_bench.reporting.values import rank_values
+from lenet_bench.reporting.values import name_data, short_key
 
 MOST_PANELS = 24
 
@@ -55,6 +62,7 @@ class Layout:
 def arrange(runs: pd.DataFrame, most_panels: int = MOST_PANELS) -> Layout:
     """Divide the runs into lines and panels."""
     line_keys, panel_keys = split_keys(runs)
+    runs = name_data(runs, runs)
     panels, columns, left_out = _panels(runs, panel_keys, most_panels)
     return Layout(_lines(runs, line_keys), panels, columns, left_out)
 
@@ -101,11 +109,11 @@ def _panels(runs: pd.DataFrame, keys: list[str], most: int) -> tuple[tuple[Panel
         return (Panel("", frozenset(runs["run"])),), 1, ""
     keys = sorted(keys, key=lambda key: runs[key].nunique(dropna=False))
     shown, left_out = _thin(runs, keys, most)
-    ranks = pd.DataFrame({key: rank_values(shown[key]) for key in keys}, index=shown.index)
+    ranks = pd.DataFrame({key: rank_of_values(shown[key]) for key in keys})
     panels = []
     for _, rows in ranks.groupby(keys):
         group = shown.loc[rows.index]
-        title = ", ".join(f"{_short(key)} {describe_value(group[key].iloc[0])}" for key in keys)
+        title = ", ".join(f"{short_key(key)} {describe_value(group[key].iloc[0])}" for key in keys)
         panels.append(Panel(title, frozenset(group["run"])))
     last = shown[keys[-1]].nunique(dropna=False)
     columns = last if 2 <= last <= 5 else min(len(panels), 4)
@@ -122,11 +130,7 @@ def _thin(runs: pd.DataFrame, keys: list[str], most: int) -> tuple[pd.DataFrame,
         dropped.setdefault(key, []).append(value)
         runs = runs.drop(holding(runs, key, value).index)
     parts = [
-        f"{key} {', '.join(map(describe_value, ordered(pd.Series(values))))}"
+        f"{short_key(key)} {', '.join(map(describe_value, ordered(pd.Series(values))))}"
         for key, values in dropped.items()
     ]
     return runs, "; ".join(parts)
-
-
-def _short(key: str) -> str:
-    return "data" if key == "dataset.fingerprint" else key

@@ -31,7 +31,7 @@ from lenet_bench.reporting.figures.stylesheet import (
     style,
 )
 from lenet_bench.reporting.palette import Style
-from lenet_bench.reporting.values import shared_settings
+from lenet_bench.reporting.values import name_data, shared_settings, short_key
 
 Floats = npt.NDArray[np.float64]
 
@@ -107,10 +107,11 @@ def learning_rate(summary: pd.DataFrame) -> Figure:
 
 def _gather(summary: pd.DataFrame) -> RateFigure:
     line_keys, panel_keys = tuning_keys(summary)
+    summary = name_data(summary, summary)
     panels = [
         RatePanel(
-            ", ".join(f"{key} {describe_value(value)}" for key, value in values.items()),
-            tuple(_lines(panel, line_keys)),
+            ", ".join(f"{short_key(key)} {describe_value(value)}" for key, value in values.items()),
+            tuple(_lines(panel, line_keys, summary)),
         )
         for values, panel in panels_of(summary, panel_keys)
     ]
@@ -138,8 +139,8 @@ def _gather(summary: pd.DataFrame) -> RateFigure:
     )
 
 
-def _lines(panel: pd.DataFrame, line_keys: list[str]) -> list[RateLine]:
-    parts = lines_in_order(panel, line_keys)
+def _lines(panel: pd.DataFrame, line_keys: list[str], summary: pd.DataFrame) -> list[RateLine]:
+    parts = lines_in_order(panel, line_keys, among=summary)
     names = [str(runs["activation"].iloc[0]) for _, runs in parts]
     lines = []
     for (label, runs), name, look in zip(parts, names, activation_styles(names), strict=True):
