@@ -1,7 +1,7 @@
 """What can be chosen on the command line: activations, initial weights, optimizers, schedules.
 
-In: names and parameters. Out: one table per group, an entry per choice, with its formula, its
-parameters and what is known about it. Nothing here imports torch when it is imported, so that
-`--help` and a mistake answer at once.
+In: names and parameters. Out: one table per group with an entry per choice: its formula, its
+parameters, what is known about it. Importing this room does not import torch, so that `--help` and
+a mistake are answered at once.
 May import: `common`.
 """

@@ -1,7 +1,7 @@
 """A user's own activation, `activation=custom activation.path=package.module:Class`.
 
-In: the import path. Out: what is wrong with it, or the module class, tried out. Importing this file
-does not import torch, nor does checking a path.
+In: the import path. Out: what is wrong with it, or the module class, after a trial on small inputs.
+Neither importing this file nor checking a path imports torch.
 """
 
 from __future__ import annotations
@@ -75,21 +75,21 @@ class _Source:
 
 
 def _find(module: str) -> tuple[ModuleSpec | None, str]:
-    """A module's spec, and the part of its name that was looked up last."""
+    """Return a module's spec, None if it is missing, and the part of its name looked up last."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
-    found = top
+    looked_up = top
     # Each level is looked up in its parent's folders: find_spec("a.b") would run a's code.
     for part in rest:
         if spec is None:
             break
-        found = f"{found}.{part}"
-        spec = PathFinder.find_spec(found, spec.submodule_search_locations or [])
-    return spec, found
+        looked_up = f"{looked_up}.{part}"
+        spec = PathFinder.find_spec(looked_up, spec.submodule_search_locations or [])
+    return spec, looked_up
 
 
 def _source(spec: ModuleSpec) -> _Source | None:
-    """What a module's source binds; None where only running it would tell."""
+    """Return the names that a module's source binds; None where only running it would tell."""
     if not str(spec.origin).endswith(".py"):
         return None
     file = Path(str(spec.origin))
@@ -106,7 +106,7 @@ def _parsed(file: Path, _changed: int, package: str) -> _Source | None:
         return None
     classes, functions, other = set(), set(), set()
     stars = _Source()
-    # Bindings inside of functions are taken in too: better to accept too much here than too little.
+    # Names bound inside of functions count too: better to accept too much here than too little.
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ClassDef):
             classes.add(node.name)
@@ -119,10 +119,10 @@ def _parsed(file: Path, _changed: int, package: str) -> _Source | None:
         elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
             name = "." * node.level + (node.module or "")
             spec, _ = _find(importlib.util.resolve_name(name, package))
-            found = _source(spec) if spec else None
-            if found is None:
+            starred = _source(spec) if spec else None
+            if starred is None:
                 return None
-            stars |= found
+            stars |= starred
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             other |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     return _Source(frozenset(classes), frozenset(functions), frozenset(other)) | stars
@@ -139,7 +139,7 @@ def load_custom(path: str) -> type[nn.Module]:
         float tensor by itself.
 
     Raises:
-        UserError: Anything about the path, the module or the class that keeps it from serving.
+        UserError: The path, the module or the class cannot be used.
     """
     if problem := check_custom_path(path):
         raise UserError(problem)
@@ -152,8 +152,8 @@ def load_custom(path: str) -> type[nn.Module]:
         raise UserError(
             f"activation.path={path!r}: importing {module_name} failed: {_one_line(error)}"
         ) from error
-    found = getattr(module, name, None)
-    if found is None:
+    member = getattr(module, name, None)
+    if member is None:
         modules = [
             key
             for key, value in vars(module).items()
@@ -162,12 +162,12 @@ def load_custom(path: str) -> type[nn.Module]:
         nearest = difflib.get_close_matches(name, modules, n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]}?" if nearest else _listing(modules)
         raise UserError(f"activation.path={path!r}: {module_name} has no class {name!r}; {hint}")
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    if not (isinstance(member, type) and issubclass(member, nn.Module)):
         raise UserError(
-            f"activation.path={path!r}: {name} is {_what(found)}, not a torch.nn.Module class"
+            f"activation.path={path!r}: {name} is {_kind(member)}, not a torch.nn.Module class"
         )
-    _try_out(found, path)
-    return found
+    _try_out(member, path)
+    return member
 
 
 def _search_current_directory() -> None:
@@ -181,8 +181,8 @@ def _listing(names: list[str]) -> str:
     return f"its modules are {', '.join(names)}" if names else "it defines no torch.nn.Module"
 
 
-def _what(found: object) -> str:
-    return f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def _one_line(error: Exception) -> str:
@@ -190,11 +190,11 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _try_out(found: type[nn.Module], path: str) -> None:
+def _try_out(module_class: type[nn.Module], path: str) -> None:
     import torch
 
     try:
-        module = found()
+        module = module_class()
     except Exception as error:
         raise UserError(
             f"activation.path={path!r} cannot be built without arguments ({_one_line(error)}); "
@@ -215,7 +215,7 @@ def _try_out(found: type[nn.Module], path: str) -> None:
                 f"{_one_line(error)}"
             ) from error
         if not isinstance(y, torch.Tensor):
-            raise UserError(f"activation.path={path!r} returns {_what(y)}, not a tensor")
+            raise UserError(f"activation.path={path!r} returns {_kind(y)}, not a tensor")
         if y.shape != x.shape or y.dtype != x.dtype:
             raise UserError(
                 f"activation.path={path!r} turns shape {tuple(x.shape)} and {x.dtype} into "

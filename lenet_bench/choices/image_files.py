@@ -1,7 +1,7 @@
 """The files of a user's own images: `root/train/<class>/*` and, if present, `root/test/<class>/*`.
 
 In: the folder. Out: its classes and image files, or what it lacks. Nothing here needs torch or
-opens an image, so that a mistake is answered at once.
+opens an image, so that a mistake is reported at once.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def _layout(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         problem = "is not a folder" if root.exists() else "no such folder"
         raise DatasetError(f"dataset.root={root}: {problem}; {layout} in it")
     if not (root / "train").is_dir():
-        found = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-        raise DatasetError(f"dataset.root={root}: no folder train in it, but {found}; {layout}")
+        others = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
+        raise DatasetError(f"dataset.root={root}: no folder train in it, but {others}; {layout}")
     classes = _class_folders(root / "train")
     if not classes:
         raise DatasetError(f"{root / 'train'}: no class folder in it; {layout}")

@@ -1,7 +1,8 @@
-"""One number or switch that a user may set: its default, what it means, what it may be.
+"""One number or switch that a user may set: its default, its meaning, its allowed values.
 
-The tables of optimizers, schedules and activations are made of these; the configuration schema
-checks values against them. Nothing here needs torch, so that a mistake is answered at once.
+In: a value that a user gave. Out: what is wrong with it, if anything. The tables of activations,
+initial weights, optimizers and schedules list their parameters in this form, and the configuration
+schema checks values against them. Nothing here needs torch, so that a mistake is reported at once.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ class ScheduleKind:
 
     Attributes:
         meaning: One line for the help text.
-        reference: Where it comes from; empty if there is no telling.
+        reference: The paper to cite; empty if there is none.
         parameters: Its settings, by name; `warmup` is among those of every schedule.
-        factor: What the learning rate is multiplied by, given how many iterations have been made
-            since the warm-up, how many there are from there to the end, and the settings.
+        factor: (done, all, settings) -> what the learning rate is multiplied by, after `done` of
+            the `all` iterations that follow the warm-up.
     """
 
     meaning: str
@@ -65,7 +65,7 @@ SCHEDULES: Mapping[str, ScheduleKind] = {
         factor=_cosine,
     ),
     "step": ScheduleKind(
-        meaning="lr multiplied by gamma once in a while",
+        meaning="lr multiplied by gamma after every so many iterations",
         reference="He et al. 2016, arXiv:1512.03385, section 4.2",
         parameters={
             **_WARMUP,
@@ -78,12 +78,12 @@ SCHEDULES: Mapping[str, ScheduleKind] = {
 
 
 def learning_rates(*, name: str, lr: float, iterations: int, **settings: float) -> list[float]:
-    """The learning rate of each iteration.
+    """Return the learning rate of each iteration.
 
-    Through the warm-up, iteration k uses lr * k / warmup. The schedule takes over after it, at
-    its start, and has the remaining iterations for its course. The cosine reaches `final` one
-    update after the last, as with torch's `CosineAnnealingLR(T_max=iterations)`: every update
-    counts, none is made at a learning rate of 0.
+    During the warm-up, iteration k uses lr * k / warmup. After it the schedule starts, and runs
+    over the remaining iterations. The cosine would reach `final` one update after the last, as
+    torch's `CosineAnnealingLR(T_max=iterations)` does, so that no update is made at a learning
+    rate of 0.
 
     Args:
         name: A key of `SCHEDULES`.

@@ -1,7 +1,7 @@
 """How many images each split will have, before any is read.
 
 In: sizes as the configuration gives them. Out: numbers of images, or what is wrong with the sizes.
-Nothing here needs torch, so that a mistake is answered at once.
+Nothing here needs torch, so that a mistake is reported at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lenet_bench.common.errors import DatasetError
 
 
 class Facts(NamedTuple):
-    """What is always the same about a data set.
+    """The sizes of a data set that never change.
 
     Attributes:
         train: Images that training and validation share.
@@ -38,10 +38,10 @@ KNOWN: Mapping[str, Facts] = {
 
 
 def validation_images(validation_size: float, available: int, classes: int) -> int:
-    """The number of images to hold out; a float is a fraction of those available.
+    """Return the number of images to hold out; a float is a fraction of those available.
 
     Raises:
-        DatasetError: Validation, or what is left for training, has not one image a class.
+        DatasetError: Fewer than one image a class for validation, or left for training.
     """
     fraction = isinstance(validation_size, float)
     count = round(validation_size * available) if fraction else int(validation_size)

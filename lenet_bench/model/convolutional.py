@@ -82,7 +82,7 @@ def second_convolution_pooled(
     maps: Sequence[Tensor],
     kernels: Kernels,
     activations: StackedActivations,
-    blocks: Sequence[slice],
+    together: Sequence[slice],
 ) -> list[Tensor]:
     """Convolve the maps of each run by its own kernels, and max-pool before the activation.
 
@@ -90,7 +90,7 @@ def second_convolution_pooled(
         maps: For each group (B, n*C, H, W), what the first layer put out.
         kernels: Of the second layer.
         activations: Of all runs.
-        blocks: The groups that are convolved together.
+        together: The indices of the groups that are convolved together.
 
     Returns:
         For each group (B, n*C, H, W).
@@ -99,11 +99,11 @@ def second_convolution_pooled(
     units = len(kernels.weight) // groups[-1].stop
     parts = activations.parts("conv2", range(groups[-1].stop))
     pooled: list[Tensor] = []
-    for block in blocks:
-        start, stop = groups[block.start].start, groups[block.stop - 1].stop
+    for members in together:
+        start, stop = groups[members.start].start, groups[members.stop - 1].stop
         rows = slice(start * units, stop * units)
         pooled += convolve_and_pool(
-            maps[block], kernels.weight[rows], kernels.bias[rows], stop - start, parts[block]
+            maps[members], kernels.weight[rows], kernels.bias[rows], stop - start, parts[members]
         )
     return pooled
 

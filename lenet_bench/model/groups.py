@@ -1,7 +1,7 @@
-"""Which runs of a stack are computed by one call: groups for activations, blocks for convolutions.
+"""Which runs of a stack are computed by one call.
 
-In: the activation of each run. Out: neighbouring runs of the same function as groups, and
-neighbouring groups that a grouped convolution takes together as blocks.
+In: the activation of each run. Out: neighbouring runs of the same function as groups, and which
+neighbouring groups a grouped convolution takes together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lenet_bench.model.autograd import by_output
 from lenet_bench.model.lenet import LeNet, activation_module
 
 # A convolution of fewer runs than this takes longer than laying its group beside another.
-MIN_RUNS_OF_A_BLOCK = 4
+MIN_RUNS_CONVOLVED = 4
 
 
 @dataclass(frozen=True)
@@ -117,16 +117,16 @@ def group_runs(activations: Sequence[RunActivation], models: Sequence[LeNet]) ->
     return groups
 
 
-def blocks_of_groups(groups: Sequence[Group]) -> list[slice]:
+def join_small_groups(groups: Sequence[Group]) -> list[slice]:
     """Join neighbouring groups that are too small for a convolution of their own.
 
     Returns:
-        For each block the indices of its groups.
+        The indices of the groups that are convolved together, for each convolution.
     """
     firsts = [0]
     for index, group in enumerate(groups):
         before = group.start - groups[firsts[-1]].start
         behind = groups[-1].stop - group.start
-        if min(before, behind) >= MIN_RUNS_OF_A_BLOCK:
+        if min(before, behind) >= MIN_RUNS_CONVOLVED:
             firsts.append(index)
     return [slice(*ends) for ends in pairwise([*firsts, len(groups)])]

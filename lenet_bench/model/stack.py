@@ -34,7 +34,7 @@ from lenet_bench.model.convolutional import (
     first_convolution_pooled,
     second_convolution_pooled,
 )
-from lenet_bench.model.groups import Group, RunActivation, blocks_of_groups, group_runs
+from lenet_bench.model.groups import Group, RunActivation, group_runs, join_small_groups
 from lenet_bench.model.lenet import LeNet
 from lenet_bench.model.norms import StackedNorms
 from lenet_bench.model.parameters import StackedParameters
@@ -109,7 +109,7 @@ class Stack:
         self.activations = StackedActivations(models, activations, groups, self._parameters)
         # A GPU has the memory for the copies, and rather launches few kernels.
         one = [slice(0, len(groups))]
-        self._blocks = blocks_of_groups(groups) if device.type == "cpu" else one
+        self._joined = join_small_groups(groups) if device.type == "cpu" else one
         self._pools_first = (
             self._max_pool
             and self.batch_norm == "none"
@@ -177,7 +177,7 @@ class Stack:
             activate = self.activations.apply
             maps = first_convolution_pooled(batches, conv1, self.activations)
             maps = activate("conv1", maps, learning=mode.learning)  # per group (B, n*C, H, W)
-            maps = second_convolution_pooled(maps, conv2, self.activations, self._blocks)
+            maps = second_convolution_pooled(maps, conv2, self.activations, self._joined)
             maps = activate("conv2", maps, learning=mode.learning)
             return torch.cat([self._flatten(part) for part in maps])
         z = first_convolution(batches, conv1, self.runs)

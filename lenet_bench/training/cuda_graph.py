@@ -1,8 +1,8 @@
-"""A training step as one call: on CUDA captured once into a graph and replayed, elsewhere just run.
+"""A function as one call: on CUDA captured once into a graph and replayed, elsewhere just run.
 
-In: a function that reads and writes tensors which keep their place in memory. Out: the same effect,
-on CUDA without the host's time for a few hundred kernel launches, which for networks as small as a
-LeNet is most of the time. The function is the same on every device.
+In: a function whose tensors keep their place in memory. Out: a call that has the same effect. A
+training step launches a few hundred kernels, which for networks as small as a LeNet takes longer
+than the kernels themselves; a graph launches them all at once.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ WARM_UP = 3  # calls before the capture, so that libraries have chosen their ker
 
 
 class Replayed:
-    """Calls a function again and again.
+    """A function to be called again and again.
 
     Args:
-        step: Takes nothing and returns nothing; always the same tensors, shapes and kernels, and
-            never waits for the device.
+        step: Takes nothing and returns nothing. Every call uses the same tensors, shapes and
+            kernels, and none waits for the device.
         device: Where its tensors lie.
         generators: The sources of noise that it draws from.
-        capture: Whether it may be captured; code that is not known to keep the rules is only run.
+        capture: Whether it may be captured; code that may break the rules above is only run.
     """
 
     def __init__(

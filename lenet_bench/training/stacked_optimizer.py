@@ -4,7 +4,7 @@ In: the stack's parameters (N, P) once, then per iteration its gradients (N, P) 
 (N, 1). Out: the parameters, updated in place. The rules themselves stand in
 `lenet_bench.choices.optimizers`.
 
-Letters in shapes: N runs in the stack, P parameters of a run, R runs of a block.
+Letters in shapes: N runs in the stack, P parameters of a run, R runs of a group.
 """
 
 from __future__ import annotations
@@ -54,27 +54,27 @@ class OptimizerSettings:
                 raise UserError(f"{key}={value} {problem}")
 
     def value(self, name: str) -> float | bool:
-        """The value of a hyper-parameter: the run's own, or the default of its kind."""
+        """Return a hyper-parameter: the run's own value, or the default of its kind."""
         default = OPTIMIZERS[self.name].parameters[name].default
         return self.hyperparameters.get(name, default)
 
 
-BlockKey = tuple[str, bool, tuple[bool, ...]]
+UpdateKey = tuple[str, bool, tuple[bool, ...]]
 
 
-def block_key(settings: OptimizerSettings) -> BlockKey:
-    """What neighbouring runs must share to be updated by the same operations.
+def update_key(settings: OptimizerSettings) -> UpdateKey:
+    """Return what neighbouring runs must share to be updated by the same operations.
 
-    That is the kind, and which of its terms are off (zero or false): a run without momentum has
-    no momentum buffer, and its arithmetic is that of a run trained alone, to the bit. Runs sorted
-    by this key make the fewest blocks; any order is correct.
+    That is the kind of optimizer, and which of its terms are off (zero or false): a run without
+    momentum has no momentum buffer, and its arithmetic is that of a run trained alone, to the bit.
+    Any order of runs is correct; sorted by this key they make the fewest groups.
     """
     terms = tuple(bool(settings.value(name)) for name in OPTIMIZERS[settings.name].parameters)
     return settings.name, settings.weight_decay != 0, terms
 
 
-class Block:
-    """Consecutive runs of a stack that share a `block_key`: their hyper-parameters and state.
+class UpdateGroup:
+    """Consecutive runs of a stack that share a `update_key`: their hyper-parameters and state.
 
     Attributes:
         rows: Where the runs stand in the stack.
@@ -119,7 +119,7 @@ class Block:
         }
 
     def on(self, name: str) -> bool:
-        """Whether a hyper-parameter is true or not zero; all runs of the block agree in this."""
+        """Whether a hyper-parameter is true or not zero; all runs of the group agree in this."""
         return name in self._on
 
     def value(self, name: str) -> Tensor:
@@ -165,14 +165,14 @@ class StackedOptimizer:
         if len(settings) != runs:
             raise ValueError(f"{len(settings)} optimizer settings for {runs} runs")
         decay_mask = decay_mask.to(parameters).expand(runs, columns)
-        sizes = [len(list(group)) for _, group in groupby(settings, key=block_key)]
+        sizes = [len(list(group)) for _, group in groupby(settings, key=update_key)]
         scratch = parameters.new_empty(2, max(sizes), columns)
-        self._blocks: list[Block] = []
+        self._groups: list[UpdateGroup] = []
         start = 0
         for size in sizes:
             rows = slice(start, start + size)
-            self._blocks.append(
-                Block(
+            self._groups.append(
+                UpdateGroup(
                     rows,
                     settings[rows],
                     parameters[rows],
@@ -189,5 +189,5 @@ class StackedOptimizer:
             gradients: (N, P), of the parameters' type; left as they are.
             lr: (N, 1), of the parameters' type.
         """
-        for block in self._blocks:
-            block.step(gradients[block.rows], lr[block.rows])
+        for group in self._groups:
+            group.step(gradients[group.rows], lr[group.rows])

@@ -51,7 +51,7 @@ def test_a_slope_learns_as_in_torch_kinks_included() -> None:
 
 def test_a_gradient_is_summed_over_what_an_argument_was_broadcast_to() -> None:
     x = torch.tensor([[-1.0, -2.0], [-4.0, 8.0]])  # alone: x needs no gradient
-    for shape, wanted in (
+    for shape, expected in (
         ((1, 2), [[-5.0, -2.0]]),
         ((2, 1), [[-3.0], [-4.0]]),
         ((1,), [-7.0]),
@@ -60,7 +60,7 @@ def test_a_gradient_is_summed_over_what_an_argument_was_broadcast_to() -> None:
         slope = torch.full(shape, 0.5, requires_grad=True)
         y = elementwise(x, ACTIVATIONS["prelu"], {"slope": slope})
         (gradient,) = torch.autograd.grad(y.sum(), slope)
-        assert gradient.tolist() == wanted
+        assert gradient.tolist() == expected
 
 
 @over(VARIANTS)

@@ -168,8 +168,8 @@ def test_one_draw_serves_all_activations(scheme: str) -> None:
     reference = draw(lenet("tanh"), 7)
     for name in ACTIVATIONS:
         for batch_norm in NO_NORM_OR_NORM:
-            drawn = draw(lenet(name, batch_norm=batch_norm), 7)
-            assert all(map(torch.equal, reference, drawn))
+            other = draw(lenet(name, batch_norm=batch_norm), 7)
+            assert all(map(torch.equal, reference, other))
     if scheme != "zeros":
         assert not torch.equal(reference[0], draw(lenet("tanh"), 8)[0])
 

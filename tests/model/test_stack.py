@@ -15,7 +15,7 @@ from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets.shape import ImageShape
 from lenet_bench.model.convolutional import Batch
-from lenet_bench.model.groups import Group, RunActivation, blocks_of_groups
+from lenet_bench.model.groups import Group, RunActivation, join_small_groups
 from lenet_bench.model.lenet import LeNet
 from lenet_bench.model.loss import cross_entropy
 from lenet_bench.model.stack import Stack
@@ -107,12 +107,12 @@ def named_gradients(stack: Stack, models: Sequence[LeNet]) -> list[dict[str, Ten
     # `state_dict` reads `parameters`; for a moment it holds the gradients.
     values = stack.parameters.clone()
     stack.parameters.copy_(stack.gradients)
-    found = [
+    actual = [
         {name: stack.state_dict(run)[name] for name, _ in model.named_parameters()}
         for run, model in enumerate(models)
     ]
     stack.parameters.copy_(values)
-    return found
+    return actual
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -140,7 +140,11 @@ def test_logits_and_gradients_are_those_of_plain_models(
             wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             scale = float(wanted.abs().max())
             torch.testing.assert_close(
-                gradients[name], wanted, rtol=0, atol=1e-10 * scale + 1e-13, msg=f"{name} of {run}"
+                gradients[name],
+                wanted,
+                rtol=0,
+                atol=1e-10 * scale + 1e-13,
+                msg=f"{name} of {run}",
             )
         for name, value in model.state_dict().items():  # running statistics, among others
             torch.testing.assert_close(stack.state_dict(run)[name], value)
@@ -181,18 +185,18 @@ def test_an_observer_sees_the_plain_intermediates_and_changes_nothing(
     assert tuple(seen) == models[0].hidden_layers
     for run, model in enumerate(models):
         model.train().activations.eval()  # no noise
-        _, wanted = model.forward_with_intermediates(x)
-        for layer, (z, h) in wanted.items():
+        _, expected = model.forward_with_intermediates(x)
+        for layer, (z, h) in expected.items():
             whole = [
                 torch.cat(each, int(layer.startswith("conv")))
                 for each in zip(*seen[layer], strict=True)
             ]
-            for found, value in zip(whole, (z, h), strict=True):
+            for actual, value in zip(whole, (z, h), strict=True):
                 if layer.startswith("conv"):
                     units = stack.units[layer]
-                    part = found[:, run * units : (run + 1) * units]
+                    part = actual[:, run * units : (run + 1) * units]
                 else:
-                    part = found[run]
+                    part = actual[run]
                 torch.testing.assert_close(part, value, rtol=1e-10, atol=1e-12)
     # Afterwards the next step is the one it would have been: noise, statistics and all.
     for run in range(n):
@@ -222,14 +226,14 @@ def test_no_poison_crosses_to_a_neighbour(
     for victim in (1, 4, 6, 7):
         stack = stack_of(configs, models)
         stack.parameters[victim] = poison
-        found = outcome(stack)
-        assert not (found[0][victim].isfinite().all() and found[1][victim].isfinite().all())
+        actual = outcome(stack)
+        assert not (actual[0][victim].isfinite().all() and actual[1][victim].isfinite().all())
         for run in range(n):
             if run != victim:
-                assert torch.equal(found[0][run], logits[run])
-                assert torch.equal(found[1][run], gradients[run])
+                assert torch.equal(actual[0][run], logits[run])
+                assert torch.equal(actual[1][run], gradients[run])
                 for name, value in states[run].items():
-                    assert torch.equal(found[2][run][name], value)
+                    assert torch.equal(actual[2][run][name], value)
 
 
 def test_state_dicts_come_out_as_they_went_in(configure: Configure) -> None:
@@ -256,8 +260,8 @@ def test_weight_decay_spares_what_activations_learn_and_nothing_else(configure: 
     stack.parameters.copy_(stack.decay_mask)
     for run in range(3):
         for name in dict(models[run].named_parameters()):
-            wanted = 0.0 if name.startswith("activations.") else 1.0
-            assert (stack.state_dict(run)[name] == wanted).all(), name
+            expected = 0.0 if name.startswith("activations.") else 1.0
+            assert (stack.state_dict(run)[name] == expected).all(), name
 
 
 @pytest.mark.parametrize("per_unit", ["true", "false"])
@@ -324,6 +328,6 @@ def test_few_runs_are_never_convolved_alone(sizes: list[int], runs: list[int]) -
     groups = [
         Group(start, stop, RunActivation("relu")) for start, stop in itertools.pairwise(starts)
     ]
-    blocks = [groups[some] for some in blocks_of_groups(groups)]
-    assert [group for block in blocks for group in block] == groups
-    assert [block[-1].stop - block[0].start for block in blocks] == runs
+    convolved = [groups[some] for some in join_small_groups(groups)]
+    assert [group for each in convolved for group in each] == groups
+    assert [each[-1].stop - each[0].start for each in convolved] == runs

@@ -171,15 +171,15 @@ def plain_training(
     )
 
 
-def assert_same_frames(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(found, wanted, rtol=1e-9, atol=1e-13, check_dtype=False)
+def assert_same_frames(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(actual, expected, rtol=1e-9, atol=1e-13, check_dtype=False)
 
 
-def assert_same_weights(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
+def assert_same_weights(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
         scale = float(value.abs().max())
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-9 * scale + 1e-12)
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-9 * scale + 1e-12)
 
 
 def assert_like_plain_torch(run: Trained, dataset: Dataset) -> None:

@@ -191,7 +191,7 @@ def expected(config: RunConfig, model: LeNet) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(LayerRow._fields)).set_index("layer")
 
 
-def assert_same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
+def assert_same(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(
-        found.astype(float), wanted.astype(float), rtol=1e-9, atol=1e-12, check_dtype=False
+        actual.astype(float), expected.astype(float), rtol=1e-9, atol=1e-12, check_dtype=False
     )

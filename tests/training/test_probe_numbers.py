@@ -87,18 +87,18 @@ def test_fractions_of_a_network_without_weights(
     model = initial(config).double()
     without_weights(model, values)
     _, probe = probe_of([model], [config])
-    found = measured(probe)[0].drop("logits")
+    actual = measured(probe)[0].drop("logits")
     for column, letter in LETTERS.items():
         share = sum(letter in of_unit for of_unit in letters) / len(letters)
         if column == "saturated_fraction" and name in ("square", "custom"):
-            assert found[column].isna().all()
+            assert actual[column].isna().all()
         else:
-            assert list(found[column]) == [share] * 4, column
+            assert list(actual[column]) == [share] * 4, column
     mean = sum(values) / 4
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 4)
-    assert list(found["preactivation_mean"]) == pytest.approx([mean] * 4, rel=1e-12, abs=1e-12)
-    assert list(found["preactivation_std"]) == pytest.approx([deviation] * 4, rel=1e-9)
-    assert list(found["weight_norm"]) == [0] * 4
+    assert list(actual["preactivation_mean"]) == pytest.approx([mean] * 4, rel=1e-12, abs=1e-12)
+    assert list(actual["preactivation_std"]) == pytest.approx([deviation] * 4, rel=1e-9)
+    assert list(actual["weight_norm"]) == [0] * 4
 
 
 @pytest.mark.parametrize("name", [*NEVER_DEAD, "square"])
@@ -132,16 +132,16 @@ def test_norms_of_a_network_without_weights(configure: Configure) -> None:
         model.logits.weight.zero_()
         bias(model, "logits").copy_(torch.tensor([0, 0, 0, math.log(3)], dtype=torch.float64))
     _, probe = probe_of([model], [config])
-    (found,) = measured(probe)
-    assert found["weight_norm"]["conv1"] == 5
+    (actual,) = measured(probe)
+    assert actual["weight_norm"]["conv1"] == 5
     # Probabilities 1/6, 1/6, 1/6, 1/2; the gradient is (them - share of the labels) h', and |h|
     # of the last hidden layer's eight units, twice 0, 1, 2 and 0, is the root of 10.
     _, labels = data()
     shares = [float((labels[:CHUNK] == k).double().mean()) for k in range(4)]
     errors = [p - share for p, share in zip((1 / 6, 1 / 6, 1 / 6, 1 / 2), shares, strict=True)]
-    wanted = math.sqrt(10 * sum(error**2 for error in errors))
-    assert found["gradient_norm"]["logits"] == pytest.approx(wanted, rel=1e-12)
-    assert list(found["gradient_norm"][:4]) == [0] * 4  # nothing passes logits without weights
+    expected_norm = math.sqrt(10 * sum(error**2 for error in errors))
+    assert actual["gradient_norm"]["logits"] == pytest.approx(expected_norm, rel=1e-12)
+    assert list(actual["gradient_norm"][:4]) == [0] * 4  # nothing passes logits without weights
 
 
 @pytest.mark.parametrize("name", [name for name in FLAT if name not in ("binary_step", "custom")])
@@ -152,10 +152,10 @@ def test_no_gradient_passes_a_dead_layer(configure: Configure, name: str, layer:
     with torch.no_grad():
         bias(model, layer).fill_(EXTREME if name == "leaky_relu6" else -EXTREME)
     _, probe = probe_of([model], [config])
-    (found,) = measured(probe)
-    assert found["dead_fraction"][layer] == 1
-    below = list(found.index).index(layer)
-    assert list(found["gradient_norm"][: below + 1]) == [0] * (below + 1)
+    (actual,) = measured(probe)
+    assert actual["dead_fraction"][layer] == 1
+    below = list(actual.index).index(layer)
+    assert list(actual["gradient_norm"][: below + 1]) == [0] * (below + 1)
 
 
 def test_deaths_are_counted_in_every_layer_on_both_sides(configure: Configure) -> None:
@@ -170,11 +170,11 @@ def test_deaths_are_counted_in_every_layer_on_both_sides(configure: Configure) -
             stack.parameters[0, first : first + units] = torch.tensor(
                 values, dtype=torch.float64
             ).repeat(units // 4)
-        found = measured(probe)[0].drop("logits")
-        quarters = found["units"] // 4
+        actual = measured(probe)[0].drop("logits")
+        quarters = actual["units"] // 4
         return [
             (row["dead_fraction"], row["died"] / quarter, row["revived"] / quarter)
-            for (_, row), quarter in zip(found.iterrows(), quarters, strict=True)
+            for (_, row), quarter in zip(actual.iterrows(), quarters, strict=True)
         ]
 
     assert probed([-1, 1, 1, 1]) == [(0.25, 0, 0)] * 4  # born dead

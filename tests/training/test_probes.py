@@ -45,8 +45,8 @@ def test_every_column_for_every_activation(
         for one in models:
             push_to_extremes(one)
     _, probe = probe_of(models, configs)
-    for config, one, found in zip(configs, models, measured(probe), strict=True):
-        assert_same(found, expected(config, one))
+    for config, one, actual in zip(configs, models, measured(probe), strict=True):
+        assert_same(actual, expected(config, one))
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_dormant_by_a_known_score(configure: Configure) -> None:
         bias(model, "fc1")[3] = -1.1 / 11.9 + 1e-9
         bias(model, "fc2")[5] = 0.7 / 7.9 + 1e-9  # likewise of 8 units
     _, probe = probe_of([model], [config])
-    (found,) = measured(probe)
-    assert found["dormant_fraction"]["fc1"] == 1 / 12
-    assert found["dormant_fraction"]["fc2"] == 0
-    assert found["dead_fraction"]["fc1"] == 0
+    (actual,) = measured(probe)
+    assert actual["dormant_fraction"]["fc1"] == 1 / 12
+    assert actual["dormant_fraction"]["fc2"] == 0
+    assert actual["dead_fraction"]["fc1"] == 0
 
 
 def test_a_silent_layer_is_all_dormant(configure: Configure) -> None:
@@ -127,8 +127,8 @@ def test_a_silent_layer_is_all_dormant(configure: Configure) -> None:
     with torch.no_grad():
         bias(model, "fc1").fill_(-EXTREME)
     _, probe = probe_of([model], [config])
-    (found,) = measured(probe)
-    row = found.loc["fc1"]
+    (actual,) = measured(probe)
+    row = actual.loc["fc1"]
     assert row["dead_fraction"] == row["dormant_fraction"] == row["zero_fraction"] == 1
     assert row["saturated_fraction"] == 1
     assert row["activation_std"] == row["gradient_norm"] == 0
@@ -165,10 +165,10 @@ def test_learned_slopes_count_as_they_are_now(configure: Configure) -> None:
         slopes = dict(model.named_parameters())["activations.conv1.weight"]
         slopes.copy_(torch.tensor([0.0, 40.0, -3.0, 1.0]))
     _, probe = probe_of([model], [config])
-    (found,) = measured(probe)
-    assert found["dead_fraction"]["conv1"] == 0.25
+    (actual,) = measured(probe)
+    assert actual["dead_fraction"]["conv1"] == 0.25
     assert_same(
-        found.drop(columns="dead_fraction"),
+        actual.drop(columns="dead_fraction"),
         expected(config, model).drop(columns="dead_fraction"),
     )
 

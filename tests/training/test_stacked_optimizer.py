@@ -18,7 +18,7 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.training.stacked_optimizer import (
     OptimizerSettings,
     StackedOptimizer,
-    block_key,
+    update_key,
 )
 
 TORCH: dict[str, Any] = {
@@ -130,7 +130,7 @@ def sparing_mask() -> Tensor:
 @pytest.mark.parametrize("mask", [torch.ones(P, dtype=torch.float64), sparing_mask()])
 @pytest.mark.parametrize("order", ["mixed", "sorted"])
 def test_a_mixed_stack_is_torch_run_by_run(mask: Tensor, order: str) -> None:
-    cases = sorted(CASES, key=block_key) if order == "sorted" else CASES
+    cases = sorted(CASES, key=update_key) if order == "sorted" else CASES
     lr = rates(len(cases))
     ours = trained(cases, start(len(cases)), lr, mask)
     theirs = torch.stack(
@@ -202,7 +202,7 @@ def bits(tensor: Tensor) -> Tensor:
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_diverged_run_changes_no_bit_of_another(poison: float, dtype: torch.dtype) -> None:
-    # Every case twice: one copy is poisoned, its neighbour of the same block must not notice.
+    # Every case twice: one copy is poisoned, its neighbour of the same group must not notice.
     cases = [run for run in CASES for _ in range(2)]
     sick = slice(1, None, 2)
     outcomes: list[list[Tensor]] = []
