@@ -98,8 +98,16 @@ def test_the_header_of_a_preset_holds_its_command_and_how_many_runs_it_is(preset
     assert package == "# @package _global_"
     assert re.match(rf"# lenet-bench experiment={preset.stem}(\s|$)", command)
     header = rest[: next(n for n, line in enumerate(rest) if not line.startswith("#"))]
-    numbers = [found[1] for line in header if (found := re.match(r"# ([\d,]+) runs[:;] ", line))]
-    assert numbers == [f"{jobs(swept(preset)):,}"]
+    pattern = re.compile(r"# ([\d,]+) runs(?: of each (\w+))?[:;] ")
+    (stated,) = [found for line in header if (found := pattern.match(line))]
+    values = swept(preset)
+    # Where a whole group is swept, the header holds for any number of choices.
+    text = preset.read_text(encoding="utf-8")
+    assert (stated[2] is None) == ("glob(" not in text)
+    if stated[2] is not None:
+        assert f"      {stated[2]}: glob(*" in text
+    multiple = 1 if stated[2] is None else len(values[stated[2]])
+    assert int(stated[1].replace(",", "")) * multiple == jobs(values)
 
 
 def test_every_claim_that_is_trained_has_a_preset_and_most_presets_a_claim() -> None:

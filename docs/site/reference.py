@@ -123,10 +123,11 @@ def presets() -> str:
     """The presets, with what their headers say."""
     rows = []
     for file in sorted((CONF / "experiment").glob("*.yaml")):
-        match = re.search(r"(?:^| )([\d,]+) runs[:;] (.*)$", top_comment(file))
+        pattern = r"(?:^| )([\d,]+) runs( of each \w+)?[:;] (.*)$"
+        match = re.search(pattern, top_comment(file))
         if match is None:
             raise UserError(f"{file}: its header does not say how many runs it is")
-        rows.append((f"`{file.stem}`", match[1], match[2]))
+        rows.append((f"`{file.stem}`", f"{match[1]}{match[2] or ''}", match[3]))
     return table(("preset", "runs", "cost, and what to expect"), rows)
 
 
