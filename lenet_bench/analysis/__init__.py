@@ -1,4 +1,10 @@
-"""Reading what sweeps left behind: run directories in, tidy frames and statistics out."""
+"""From the runs of sweeps to numbers and verdicts: summaries, comparisons, tuned learning rates.
+
+In: the frames that `records` reads. Out: the frames of `summary.csv`, `comparisons.csv` and
+`tuned.csv`, and the one rule for what a run counts as that diverged or did not end (`outcomes`).
+Nothing here draws, prints or imports torch.
+May import: `records`, `choices`, `common`.
+"""
 
 from __future__ import annotations
 

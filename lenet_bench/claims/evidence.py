@@ -1,4 +1,4 @@
-"""What the runs of a preset say, ready to be compared: a sweep in, frames and values per seed out.
+"""The evidence for claims: the sweep of a preset in, a row per run and values per seed out.
 
 What a run counts as that diverged, never reached the target or did not end is the rule of
 `lenet_bench.analysis.outcomes`. What any probe has seen (deaths, revivals, extremes) is of all
@@ -34,17 +34,17 @@ from lenet_bench.records.schema import names
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A column of `Evidence.runs` and the distances that matter in it.
+class ClaimQuantity:
+    """A column of `Evidence.runs`, and which differences in it matter.
 
     Attributes:
-        words: With its unit.
-        negligible: A difference that nobody would call one; None: every difference is.
-        close: A difference up to which two settings are alike, and from which one is *clearly*
-            better.
-        of_chance: Both are shares of the loss of chance, ln(classes).
-        ratio: Logarithms are compared, and shown as ratios.
-        more_is_better: Else less is.
+        words: What it is called, with its unit.
+        negligible: A difference that is too small to count; None if every difference counts.
+        close: The largest difference of two settings that are alike. One that is *clearly* better
+            differs by more.
+        of_chance: Whether both are shares of the loss of chance, ln(classes).
+        ratio: Whether logarithms are compared, which are shown as ratios.
+        more_is_better: Whether more is better than less.
     """
 
     words: str
@@ -55,7 +55,7 @@ class Quantity:
     more_is_better: bool = False
 
     def margin_in_words(self, share: float | None) -> str:
-        """`1 % of chance (0.01 ln classes)`."""
+        """A margin as rules show it: `1 % of the loss of chance`, `a factor of 1.02`, `0.005`."""
         if share is None:
             return "none"
         if self.ratio:
@@ -64,21 +64,23 @@ class Quantity:
 
 
 QUANTITIES = {
-    "mean_train_loss": Quantity("mean training loss (nats)", 0.01, 0.05, of_chance=True),
-    "final_validation_loss": Quantity("final validation loss (nats)", 0.01, 0.05, of_chance=True),
-    "test_accuracy": Quantity("test accuracy", 0.005, 0.02, more_is_better=True),
-    "gap": Quantity("test loss - training loss (nats)", 0.01, 0.05, of_chance=True),
-    "dead_fraction": Quantity("final dead fraction", 0.01, 0.1),
-    "dormant_fraction": Quantity("final dormant fraction", 0.01, 0.1),
-    "iterations_to_target": Quantity("iterations to target, ratio", ratio=True),
-    "gradient_ratio": Quantity(
+    "mean_train_loss": ClaimQuantity("mean training loss (nats)", 0.01, 0.05, of_chance=True),
+    "final_validation_loss": ClaimQuantity(
+        "final validation loss (nats)", 0.01, 0.05, of_chance=True
+    ),
+    "test_accuracy": ClaimQuantity("test accuracy", 0.005, 0.02, more_is_better=True),
+    "gap": ClaimQuantity("test loss - training loss (nats)", 0.01, 0.05, of_chance=True),
+    "dead_fraction": ClaimQuantity("final dead fraction", 0.01, 0.1),
+    "dormant_fraction": ClaimQuantity("final dormant fraction", 0.01, 0.1),
+    "iterations_to_target": ClaimQuantity("iterations to target, ratio", ratio=True),
+    "gradient_ratio": ClaimQuantity(
         "gradient norm of fc2 over that of the last hidden layer, untrained", ratio=True
     ),
-    "gradient_ratio_per_layer": Quantity(
+    "gradient_ratio_per_layer": ClaimQuantity(
         "ratio of gradient norms per layer towards the input, untrained", ratio=True
     ),
 }
-"""What claims compare."""
+"""What claims compare, by column."""
 
 ITERATIONS = "iterations_to_target"
 FRACTIONS = names(schema.FRACTIONS)
@@ -87,13 +89,14 @@ SEEN = names(schema.SEEN)
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The runs that a claim is judged by, or measurements in their place.
+    """The runs that a claim is judged by, or measured costs of activations in their place.
 
-    `summary` is `lenet_bench.analysis.summary.summarise`'s frame, `runs` a row per run:
-    `run`, its configuration, `status`, the columns of `QUANTITIES`, `FRACTIONS` and
-    `SEEN`, and `never`: the target was not reached, and the budget stands in its place.
-    `layers` holds a row per run, probe and layer. `rounds` are measured costs of activations,
-    as `lenet_bench.training.activation_cost.measure` gives them.
+    Attributes:
+        summary: The frame of `lenet_bench.analysis.summary.summarise`.
+        runs: A row per run: `run`, its configuration, `status`, the columns of `QUANTITIES`,
+            `FRACTIONS` and `SEEN`, and `never`, which says that the target was never reached.
+        layers: A row per run, probe and layer.
+        rounds: The frame of `lenet_bench.training.activation_cost.measure`.
     """
 
     summary: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -109,11 +112,12 @@ class Evidence:
     def select(self, selection: str) -> pd.DataFrame:
         """The runs of an activation and a configuration, indexed by seed.
 
-        `selection` is the activation followed by `key=value`s: `relu lr=0.5 init.gain=1`; a key
-        without a value is `null`.
+        Args:
+            selection: The activation followed by settings, as in `relu lr=0.5 init.gain=1`. The
+                value of a key that is not set is `null`.
 
         Raises:
-            LackingError: There is none, or more than one of a seed.
+            LackingError: There is no such run, or several of one seed.
         """
         name, *conditions = selection.split()
         chosen = self.runs[self.runs["activation"] == name]
@@ -130,7 +134,7 @@ class Evidence:
         return chosen.set_index("seed").sort_index()
 
     def values(self, selection: str, quantity: str) -> pd.Series[float]:
-        """One value per seed as it is compared, NaN where the run has none.
+        """The values that are compared, by seed; NaN where a run has none.
 
         Raises:
             LackingError: See `select`.
@@ -138,12 +142,12 @@ class Evidence:
         return compared(self.select(selection), quantity)
 
     def tuned(self) -> Evidence:
-        """The reporting seeds at the shared and at each activation's own best learning rate.
+        """The evidence at the shared and at each activation's own best learning rate.
 
-        `runs` gains the column `setting`, shared or tuned.
+        Its `runs` are those of the seeds that report, with a column `setting`, shared or tuned.
 
         Raises:
-            LackingError: No learning rate can be chosen on some seeds and reported on others.
+            LackingError: There are no rates to choose from, or no seeds left to report.
         """
         reporting = reporting_runs(self.summary)
         if reporting.empty:
@@ -152,17 +156,22 @@ class Evidence:
         return Evidence(self.summary, runs, self.layers)
 
     def edges(self) -> dict[str, str]:
-        """`highest` or `lowest` of each activation whose best rate is an end of the grid."""
-        chosen = tuned_rates(self.summary)
-        chosen = chosen[chosen["on_edge"] != "none"]
-        return dict(zip(chosen["activation"], chosen["on_edge"], strict=True))
+        """By activation whose best rate is on an edge of the grid: `highest` or `lowest`."""
+        rates = tuned_rates(self.summary)
+        on_edge = rates[rates["on_edge"] != "none"]
+        return dict(zip(on_edge["activation"], on_edge["on_edge"], strict=True))
 
 
 def collect(sweep: Sweep, summary: pd.DataFrame | None = None) -> Evidence:
-    """Read what a preset's sweep holds; `summary` is what `summarise` made of it, if it did."""
+    """Gather the evidence that a preset's sweep holds.
+
+    Args:
+        sweep: The runs of the preset.
+        summary: The frame that `summarise` made of the sweep, if there is one already.
+    """
     if summary is None:
         summary = summarise(sweep)
-    runs = summary.merge(of_layers(sweep.layers), on="run", how="left")
+    runs = summary.merge(probe_results(sweep.layers), on="run", how="left")
     runs["gap"] = (runs["test_loss"] - runs["evaluated_train_loss"]).mask(diverged(runs))
     runs["never"] = never_reached(runs, ITERATIONS)
     counted = {name: count(runs, name) for name in (*LOSSES, *ACCURACIES, ITERATIONS)}
@@ -172,7 +181,7 @@ def collect(sweep: Sweep, summary: pd.DataFrame | None = None) -> Evidence:
 
 
 def compared(runs: pd.DataFrame, quantity: str) -> pd.Series[float]:
-    """A column of `Evidence.runs` as it is compared: of ratios the logarithms."""
+    """The values of a quantity that are compared: logarithms where ratios matter."""
     values: pd.Series[float] = runs[quantity].astype("float64")
     if not QUANTITIES[quantity].ratio:
         return values
@@ -181,11 +190,11 @@ def compared(runs: pd.DataFrame, quantity: str) -> pd.Series[float]:
 
 
 def as_table(parts: Sequence[Evidence]) -> pd.DataFrame:
-    """`evidence.csv`: the runs that claims are decided on, with what the numbers come from.
+    """`evidence.csv`: a row per run that claims are decided on.
 
-    Columns: `run, activation`, what else varies, `seed, status`, then `never` and what was
-    recorded of `QUANTITIES`, `FRACTIONS` and `SEEN`. None depends on where, when
-    or how fast the runs were trained.
+    Columns: `run`, `activation` and the other keys that vary, then those of
+    `lenet_bench.records.schema.EVIDENCE` of which anything was recorded. None of them depends on
+    where, when or how fast the runs were trained.
     """
     runs = pd.concat([part.runs for part in parts], ignore_index=True)
     varying = [key for key in varying_keys(_configuration(runs)) if key != "activation"]
@@ -196,28 +205,25 @@ def as_table(parts: Sequence[Evidence]) -> pd.DataFrame:
 
 
 def untuned(summary: pd.DataFrame) -> str:
-    """Why no learning rate was tuned."""
+    """Say why no learning rate was tuned."""
     return obstacle(summary) or "learning rates are not tuned: the runs have only one"
 
 
-def of_layers(layers: pd.DataFrame) -> pd.DataFrame:
-    """Per run: final fractions over all hidden units, what probes saw, how gradients shrink.
-
-    Columns: `run`, `FRACTIONS`, `SEEN` and the two ratios of `QUANTITIES`.
-    """
+def probe_results(layers: pd.DataFrame) -> pd.DataFrame:
+    """What the probes of each run say: `FRACTIONS`, `SEEN` and the ratios of gradient norms."""
     hidden = layers[layers["layer"] != LOGITS]
     columns = [final_fractions(layers), _seen(hidden), _gradient_ratios(hidden)]
     return pd.concat(columns, axis=1).rename_axis("run").reset_index()
 
 
 def deaths(hidden: pd.DataFrame) -> pd.Series[float]:
-    """Units of a layer that died by a probe; at the first one, those that were born dead."""
+    """By row of a hidden layer: the units that died since the probe before, or were born dead."""
     born = (hidden["dead_fraction"] * hidden["units"]).where(hidden["iteration"] == 0, 0.0)
     return hidden["died"] + born.round()
 
 
 def _seen(hidden: pd.DataFrame) -> pd.DataFrame:
-    """Per run, the columns of `SEEN`."""
+    """By run, the columns of `SEEN`."""
     by_run = hidden.assign(deaths=deaths(hidden)).groupby(hidden["run"].astype(str))
     sums = by_run[["deaths", "revived"]].sum(min_count=1)
     largest = by_run[["dead_fraction", "gradient_norm"]].max()
@@ -225,9 +231,10 @@ def _seen(hidden: pd.DataFrame) -> pd.DataFrame:
 
 
 def _gradient_ratios(hidden: pd.DataFrame) -> pd.DataFrame:
-    """Per run, of the untrained network: how gradients change from the last hidden layer to fc2.
+    """By run, how gradients change from the last hidden layer back to fc2 in the untrained network.
 
-    From fc2 on the layers of `model.hidden=[84,84,...]` have one shape, so that norms compare.
+    With `model.hidden=[84,84,...]` all layers from fc2 on have the same shape, so that the norms of
+    their gradients can be compared.
     """
     first = hidden[(hidden["iteration"] == 0) & hidden["layer"].astype(str).str.startswith("fc")]
     first = first.assign(
@@ -244,6 +251,7 @@ def _gradient_ratios(hidden: pd.DataFrame) -> pd.DataFrame:
 
 
 def _holds(column: pd.Series[Any], value: str) -> pd.Series[bool]:
+    """By run: whether a key has this value, as it is written in a selection."""
     if value == "null":
         return column.isna()
     try:
@@ -255,5 +263,5 @@ def _holds(column: pd.Series[Any], value: str) -> pd.Series[bool]:
 
 
 def _configuration(runs: pd.DataFrame) -> pd.DataFrame:
-    """Only what tells runs apart, for `varying_keys`: summaries hold it before the status."""
+    """The columns of the configuration, which stand before `status` in a summary."""
     return runs.loc[:, :"status"].drop(columns=["run", "sweep", "status"], errors="ignore")

@@ -1,7 +1,7 @@
-"""Claims that are mathematics: networks and formulas in, verdicts without a sample out.
+"""Tests of claims that are mathematics: formulas and networks in, findings out.
 
-Each is computed, on the zoo's own formulas and the plain LeNet, with random inputs; what holds to
-rounding holds.
+They are computed on random inputs, with the zoo's own formulas and the plain LeNet. Nothing is
+trained. Numbers that differ by rounding only count as equal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NOTICEABLE = 0.01
 
 
 def linear_without_nonlinearity() -> Test:
-    """Whether an identity LeNet maps the mean of two images to the mean of their logits."""
+    """Test `linear_without_nonlinearity`: an identity LeNet maps mean images to mean logits."""
 
     def evaluate(_: Evidence) -> Finding:
         deviations = {pool: [_non_affinity(pool, n) for n in range(NETWORKS)] for pool in _POOLS}
@@ -45,7 +45,7 @@ def linear_without_nonlinearity() -> Test:
 
 
 def max_pool_commutes() -> Test:
-    """pool(f(x)) against f(pool(x)) for every entry of the zoo."""
+    """Test `max_pool_commutes`: compare pool(f(x)) with f(pool(x)) for every entry of the zoo."""
 
     def evaluate(_: Evidence) -> Finding:
         from lenet_bench.choices.activations import ACTIVATIONS
@@ -71,7 +71,7 @@ def max_pool_commutes() -> Test:
 
 
 def relu_twice() -> Test:
-    """ReLU of ReLU, values and gradients, on every bfloat16 number and many of float32."""
+    """Test `relu_twice`: values and gradients, for every bfloat16 number and many of float32."""
 
     def evaluate(_: Evidence) -> Finding:
         import torch

@@ -1,7 +1,7 @@
-"""The kinds of tests that most claims are: what is compared in, quantity, rule and verdict out.
+"""How most claims are tested: contrasts between runs in, a `Test` out.
 
-A kind builds a `Test`, whose words are made from what it compares, so that a claim's rule
-and what is computed cannot differ.
+A test states its rule in words. The words are made from the contrasts themselves, so that they
+cannot differ from what is computed.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import pandas as pd
 
 from lenet_bench.analysis.summary import WINDOW
 from lenet_bench.claims.evidence import ITERATIONS, QUANTITIES, Evidence, compared
-from lenet_bench.claims.rules import Claimed, Comparison, Finding, LackingError, Verdict, decide
+from lenet_bench.claims.rules import Claimed, Finding, Hypothesis, LackingError, Verdict, decide
 
 PLACES = {("element", "torch"): "per element", ("lenet", "lenet_bench"): "in training LeNet"}
-"""Where an activation's cost is looked at: torch's own alone, and a whole step as it is here."""
+"""Where the cost of an activation is measured: torch's own module alone, and a whole step here."""
 
 TUNED = "setting=tuned"
-"""Of a selection: each activation at its own best learning rate."""
+"""In a selection: each activation at its own best learning rate."""
 
 SAME_COST = 0.02
-"""A share of the time that nobody would notice."""
+"""A difference that is negligible, as a share of the time."""
 
 
 @dataclass(frozen=True)
 class Test:
-    """How a claim is tested: what is looked at, the rule in words, and the rule itself."""
+    """How a claim is tested: the quantity, the rule in words, and its evaluation."""
 
     quantity: str
     rule: str
@@ -38,9 +38,9 @@ class Test:
 
 @dataclass(frozen=True)
 class Level:
-    """A quantity of one selection of runs, held against a bound.
+    """A quantity of one selection of runs, compared with a bound.
 
-    Selections are those of `lenet_bench.claims.evidence.Evidence.select`.
+    `Evidence.select` says what a selection is.
     """
 
     quantity: str
@@ -54,7 +54,7 @@ class Level:
         return self.a
 
     def margin(self) -> tuple[float | None, bool]:
-        """None: whether a level is negligible nobody can say."""
+        """None: no level is negligible."""
         return None, False
 
     def values(self, evidence: Evidence) -> pd.Series[float]:
@@ -64,9 +64,9 @@ class Level:
 
 @dataclass(frozen=True)
 class Difference:
-    """A quantity of a minus that of b, paired by seed.
+    """A quantity of selection a minus the same of selection b, paired by seed.
 
-    Where a claim says `clearly`, even a difference that still counts as close is negligible.
+    If a claim says `clearly`, a difference that still counts as close is negligible.
     """
 
     quantity: str
@@ -83,13 +83,13 @@ class Difference:
         return f"{self.a} {sign} {self.b}"
 
     def margin(self) -> tuple[float | None, bool]:
-        """The margin, and whether it is a share of the loss of chance."""
+        """The margin of the quantity, and whether it is a share of the loss of chance."""
         quantity = QUANTITIES[self.quantity]
         wide = self.clearly or self.claimed == "close"
         return quantity.close if wide else quantity.negligible, quantity.of_chance
 
     def values(self, evidence: Evidence) -> pd.Series[float]:
-        """By the seeds that both have; two runs that never reach a target say nothing."""
+        """By the seeds that both have; NaN where neither run reached the target."""
         a, b = evidence.select(self.a), evidence.select(self.b)
         both = a.index.intersection(b.index)
         a, b = a.loc[both], b.loc[both]
@@ -108,26 +108,29 @@ def compare(
     tuned: bool = False,
     remark: Callable[[Evidence], str] | None = None,
 ) -> Test:
-    """Comparisons of runs that a claim needs, all of them; `also` is only told in the note.
+    """Test a claim that consists of several contrasts, all of which have to hold.
 
-    What `also` compares decides nothing, not by its absence either: the note then says so.
-
-    `tuned` compares the reporting seeds of a learning-rate sweep, whose selections then have a
-    `setting=shared` or `setting=tuned`. What is compared at `setting=tuned` gives no verdict
-    that an activation could overturn whose best rate is on an edge of the grid; the note names
-    these. `remark` adds what else belongs into the note.
+    Args:
+        *needed: The contrasts.
+        also: Contrasts that only the note mentions. They decide nothing; if their runs are
+            missing, the note says so.
+        tuned: Whether to compare the reporting seeds of a learning-rate sweep. Selections then
+            have a `setting=shared` or `setting=tuned`. A verdict at `setting=tuned` is withheld
+            if an activation could overturn it whose best rate is on an edge of the grid; the note
+            names such activations.
+        remark: Says what else the note holds.
     """
 
     def evaluate(evidence: Evidence) -> Finding:
         seen = evidence.tuned() if tuned else evidence
         edges = _edges(seen, needed)
-        told, lacking = _told(also, seen)
-        limits = _iterations(seen, [*needed, *told])
+        noted, lacking = _available(also, seen)
+        limits = _iterations(seen, [*needed, *noted])
         remarks = [_diverged(seen, needed), *limits, _on_edge(edges)]
         remarks += [remark(seen)] if remark else []
         return decide(
-            [replace(_comparison(each, seen), open=_open(each, edges)) for each in needed],
-            list(told.values()),
+            [replace(_hypothesis(each, seen), open=_open(each, edges)) for each in needed],
+            list(noted.values()),
             [text for text in (*remarks, *lacking) if text],
         )
 
@@ -136,11 +139,14 @@ def compare(
 
 
 def costs(*activations: str, reference: str, claimed: Claimed) -> Test:
-    """The time of activations over that of a reference, alone and inside LeNet; all are needed."""
+    """Test the time of activations over that of a reference, alone and inside LeNet.
+
+    Every activation has to be as claimed in both places.
+    """
 
     def evaluate(evidence: Evidence) -> Finding:
-        comparisons = [
-            Comparison(
+        hypotheses = [
+            Hypothesis(
                 f"{name} / {reference}",
                 f"time {where}",
                 _cost(evidence, name, place) - _cost(evidence, reference, place),
@@ -151,7 +157,7 @@ def costs(*activations: str, reference: str, claimed: Claimed) -> Test:
             for name in activations
             for place, where in PLACES.items()
         ]
-        return decide(comparisons, remarks=["pairs are rounds of measurement, not seeds"])
+        return decide(hypotheses, remarks=["pairs are rounds of measurement, not seeds"])
 
     names = " and ".join(activations)
     return Test(
@@ -163,7 +169,7 @@ def costs(*activations: str, reference: str, claimed: Claimed) -> Test:
 
 
 def _cost(evidence: Evidence, activation: str, place: tuple[str, str]) -> pd.Series[float]:
-    """Logarithm of the time relative to ReLU, by round."""
+    """The logarithm of an activation's time relative to ReLU, by round of measurement."""
     rounds = evidence.rounds
     if rounds.empty:
         raise LackingError("the cost of activations was not measured")
@@ -180,13 +186,13 @@ def _cost(evidence: Evidence, activation: str, place: tuple[str, str]) -> pd.Ser
     return pd.Series(np.log(relative.to_numpy()), index=relative.index)
 
 
-def _comparison(contrast: Contrast, evidence: Evidence) -> Comparison:
+def _hypothesis(contrast: Contrast, evidence: Evidence) -> Hypothesis:
     margin, of_chance = contrast.margin()
     if margin is not None and of_chance:
         margin *= evidence.chance_loss
         if math.isnan(margin):
             raise LackingError("no run recorded the number of classes")
-    return Comparison(
+    return Hypothesis(
         contrast.words,
         QUANTITIES[contrast.quantity].words,
         contrast.values(evidence),
@@ -197,22 +203,22 @@ def _comparison(contrast: Contrast, evidence: Evidence) -> Comparison:
     )
 
 
-def _told(
-    also: Sequence[Contrast], evidence: Evidence
-) -> tuple[dict[Contrast, Comparison], list[str]]:
-    """The comparisons that can be made, and what is to say of the others."""
-    found: dict[Contrast, Comparison] = {}
+def _available(
+    contrasts: Sequence[Contrast], evidence: Evidence
+) -> tuple[dict[Contrast, Hypothesis], list[str]]:
+    """The hypotheses whose runs are there, and a remark on each of the others."""
+    available: dict[Contrast, Hypothesis] = {}
     lacking = []
-    for each in also:
+    for each in contrasts:
         try:
-            found[each] = _comparison(each, evidence)
+            available[each] = _hypothesis(each, evidence)
         except LackingError as error:
             lacking.append(f"{each.words} is lacking: {error}")
-    return found, lacking
+    return available, lacking
 
 
 def _rule(needed: Sequence[Contrast]) -> str:
-    """`mean training loss (nats): a - b above 0 (negligible: ...); test accuracy: ...`."""
+    """The rule in words: `mean training loss (nats): a - b above 0 (negligible: ...); ...`."""
     parts: dict[str, list[str]] = {}
     for each in needed:
         quantity = QUANTITIES[each.quantity]
@@ -249,14 +255,14 @@ def _sides(difference: Difference) -> tuple[str, str]:
 
 
 def _edges(evidence: Evidence, contrasts: Sequence[Contrast]) -> dict[str, str]:
-    """Of the activations that are compared at their best rates, those with one on an edge."""
+    """The activations that are compared at a best rate on an edge of the grid, and which edge."""
     selections = _selections([each for each in contrasts if _is_tuned(each)])
     names = {each.split()[0] for each in selections if TUNED in each.split()}
     return {name: edge for name, edge in evidence.edges().items() if name in names} if names else {}
 
 
 def _open(contrast: Contrast, edges: Mapping[str, str]) -> dict[Verdict, str]:
-    """The verdicts that a better rate beyond the grid could overturn, and why."""
+    """The verdicts that a better rate beyond the grid could overturn, each with the reason."""
     if not isinstance(contrast, Difference) or not _is_tuned(contrast):
         return {}
     better, worse = _sides(contrast)
@@ -269,12 +275,14 @@ def _open(contrast: Contrast, edges: Mapping[str, str]) -> dict[Verdict, str]:
 
 
 def _on_edge(edges: Mapping[str, str]) -> str:
+    """Remark on best rates on an edge of the grid."""
     return "; ".join(
         f"best rate of {name} on the edge of the grid ({edge})" for name, edge in edges.items()
     )
 
 
 def _diverged(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
+    """Remark on how many runs diverged."""
     counts = []
     for selection in _selections(contrasts):
         diverged = int((evidence.select(selection)["status"] == "diverged").sum())
@@ -284,7 +292,7 @@ def _diverged(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
 
 
 def _iterations(evidence: Evidence, contrasts: Sequence[Contrast]) -> list[str]:
-    """What limits the counts of iterations, if any are compared: the budget and the window."""
+    """Remarks on iterations that are only bounds: at the budget, or at the window of the mean."""
     never, least = [], []
     for selection in _selections([each for each in contrasts if each.quantity == ITERATIONS]):
         runs = evidence.select(selection)
@@ -302,5 +310,6 @@ def _iterations(evidence: Evidence, contrasts: Sequence[Contrast]) -> list[str]:
 
 
 def _selections(contrasts: Sequence[Contrast]) -> list[str]:
-    found = [name for each in contrasts for name in (each.a, getattr(each, "b", None)) if name]
-    return list(dict.fromkeys(found))
+    """The selections of runs that some contrasts compare, each once."""
+    both = [name for each in contrasts for name in (each.a, getattr(each, "b", None)) if name]
+    return list(dict.fromkeys(both))

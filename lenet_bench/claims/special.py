@@ -1,4 +1,4 @@
-"""Tests that no general kind covers: evidence in, a finding out; one function per claim."""
+"""Tests of claims that `kinds` does not cover, a function per claim: evidence in, a finding out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from lenet_bench.analysis.outcomes import losses_to_choose_by
 from lenet_bench.analysis.statistics import MIN_SEEDS, one_sample
 from lenet_bench.claims.evidence import Evidence, deaths, untuned
 from lenet_bench.claims.kinds import Difference, Test, compare
-from lenet_bench.claims.rules import Comparison, Finding, LackingError, Verdict, decide, too_few
+from lenet_bench.claims.rules import Finding, Hypothesis, LackingError, Verdict, decide, too_few
 from lenet_bench.common.layers import LOGITS
 
 SEVERAL = 2.0
@@ -21,7 +22,7 @@ NEGLIGIBLE_CORRELATION = 0.1
 
 
 def dead_stays_dead() -> Test:
-    """Revived units among those that died or were born dead, in dying_relu at lr >= 0.1."""
+    """Test `dead_stays_dead`: count units of ReLU that revive, in dying_relu at lr >= 0.1."""
 
     def evaluate(evidence: Evidence) -> Finding:
         runs = evidence.runs
@@ -36,15 +37,15 @@ def dead_stays_dead() -> Test:
         )
         note = f"share of deaths that were undone; revived: {layers}"
         shares = by_seed["revived"] / by_seed["deaths"].where(by_seed["deaths"] > 0)
-        found = one_sample(shares.to_numpy())
+        share = one_sample(shares.to_numpy())
         verdict: Verdict = "inconclusive"
-        if found.n < MIN_SEEDS:
-            note = f"{too_few(found.n)} with dead units; {note}"
+        if share.n < MIN_SEEDS:
+            note = f"{too_few(share.n)} with dead units; {note}"
         elif not by_seed["revived"].any():
             verdict = "supported"
-        elif (by_seed["revived"] > 0).sum() >= MIN_SEEDS and found.low > 0:
+        elif (by_seed["revived"] > 0).sum() >= MIN_SEEDS and share.low > 0:
             verdict = "refuted"
-        return Finding(verdict, found.mean, found.low, found.high, found.p_value, found.n, note)
+        return Finding(verdict, share.mean, share.low, share.high, share.p_value, share.n, note)
 
     return Test(
         "share of deaths (on the probe set, born dead included) that a later probe sees undone",
@@ -55,8 +56,8 @@ def dead_stays_dead() -> Test:
 
 
 def leaky_ends_dying() -> Test:
-    """Leaky ReLU never has a dead unit where ReLU does."""
-    # Hotter still, leaky ReLU diverges where ReLU dies: there is nothing left to compare.
+    """Test `leaky_ends_dying`: leaky ReLU has no dead unit where ReLU has some."""
+    # At higher rates leaky ReLU diverges where ReLU dies, so there is nothing left to compare.
     rates = ("0.01", "0.03")
 
     def differences(quantity: str) -> list[Difference]:
@@ -99,11 +100,11 @@ def leaky_ends_dying() -> Test:
 
 
 def sparser_overfits_less() -> Test:
-    """Spearman's correlation of sparsity and generalisation gap over the runs of a seed."""
+    """Test `sparser_overfit_less`: correlate sparsity and generalisation gap over a seed's runs."""
 
     def evaluate(evidence: Evidence) -> Finding:
         known = evidence.runs.dropna(subset=["zero_fraction", "gap"])
-        # A network that is dead from the start is as sparse as can be, and has nothing to overfit.
+        # A network that is dead from the start is as sparse as can be and cannot overfit.
         runs = known[known["mean_train_loss"] < LEARNED * evidence.chance_loss]
         if runs.empty:
             raise LackingError(
@@ -115,7 +116,7 @@ def sparser_overfits_less() -> Test:
         }
         values = pd.Series(rows, dtype="float64")
         quantity = "correlation of final zero fraction and test loss - training loss"
-        correlation = Comparison(
+        correlation = Hypothesis(
             "Spearman's", quantity, values, "below", margin=NEGLIGIBLE_CORRELATION
         )
         sparsity = runs["zero_fraction"]
@@ -134,7 +135,7 @@ def sparser_overfits_less() -> Test:
 
 
 def step_has_no_gradient() -> Test:
-    """Hidden gradients of binary_step are 0 at every probe; what its logits learn is told."""
+    """Test `step_untrainable`: the hidden gradients of binary_step are 0 at every probe."""
 
     def evaluate(evidence: Evidence) -> Finding:
         runs = _probed(evidence.select("binary_step"))
@@ -160,7 +161,7 @@ def step_has_no_gradient() -> Test:
 
 
 def sigmoid_needs_hot_rate() -> Test:
-    """Each seed's best learning rate for sigmoid over its best one for ReLU."""
+    """Test `sigmoid_needs_hot_rate`: each seed's best rate for sigmoid over its best for ReLU."""
 
     def evaluate(evidence: Evidence) -> Finding:
         if evidence.runs["lr"].nunique() < 2:
@@ -168,7 +169,7 @@ def sigmoid_needs_hot_rate() -> Test:
         losses = {name: _validation_losses(evidence, name) for name in ("sigmoid", "relu")}
         best = {name: table.idxmin(axis=1).astype("float64") for name, table in losses.items()}
         ratios = (best["sigmoid"] / best["relu"]).map(math.log)
-        # At an edge, the rate that is truly best may lie beyond it.
+        # If the best rate is at an edge, the truly best one may lie beyond it.
         at = {
             (name, edge): bool((best[name] == getattr(table.columns, edge)()).any())
             for name, table in losses.items()
@@ -180,7 +181,7 @@ def sigmoid_needs_hot_rate() -> Test:
             unsure["refuted"] = beyond
         if at["sigmoid", "min"] or at["relu", "max"]:
             unsure["supported"] = beyond
-        several = Comparison(
+        several = Hypothesis(
             "sigmoid / relu",
             "best learning rate, ratio",
             ratios,
@@ -201,7 +202,13 @@ def sigmoid_needs_hot_rate() -> Test:
 
 
 def beyond_six_times(setting: str) -> Test:
-    """Tanh needs six times ReLU's iterations: at least half of the figure has to be there."""
+    """Test `relu_six_times_faster`: tanh needs at least three times the iterations of ReLU.
+
+    That is half of the factor that is claimed.
+
+    Args:
+        setting: Whether the activations are compared at the `shared` or at the `tuned` rates.
+    """
     a, b = f"tanh setting={setting}", f"relu setting={setting}"
     difference = Difference("iterations_to_target", a, b, "above", bound=math.log(3))
 
@@ -232,9 +239,12 @@ def _rates(evidence: Evidence, selection: str) -> list[float]:
 
 
 def _validation_losses(evidence: Evidence, name: str) -> pd.DataFrame:
-    """Final validation loss of an activation, a row per seed, a column per learning rate.
+    """Final validation losses of an activation, a row per seed and a column per learning rate.
 
-    A rate at which a run diverged is none's best; a seed that lacks a run is left out.
+    A rate at which a run diverged cannot be the best one. A seed that lacks a run is left out.
+
+    Raises:
+        LackingError: There are several runs of one seed and rate, or no complete seed.
     """
     runs = evidence.runs[evidence.runs["activation"] == name]
     if runs[["seed", "lr"]].duplicated().any():
@@ -249,16 +259,16 @@ def _validation_losses(evidence: Evidence, name: str) -> pd.DataFrame:
 
 
 def _counted(rates: pd.Series[float]) -> str:
-    """`5 at 0.03 and 2 at 0.1`."""
+    """How often each rate is the best: `5 at 0.03 and 2 at 0.1`."""
     counts = rates.value_counts().sort_index()
     return " and ".join(f"{count} at {lr:g}" for lr, count in counts.items())
 
 
 def _probed(runs: pd.DataFrame) -> pd.DataFrame:
-    """Those of some runs whose hidden layers were probed.
+    """The runs whose hidden layers were probed.
 
     Raises:
-        LackingError: There is none.
+        LackingError: There is no such run.
     """
     if runs.empty:
         raise LackingError("the preset's sweep lacks the runs that this claim is about")
@@ -269,7 +279,7 @@ def _probed(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spearman(a: pd.Series[float], b: pd.Series[float]) -> float:
-    """Pearson's correlation of the ranks; NaN without a spread."""
+    """Spearman's rank correlation; NaN where one of the two does not vary."""
     if a.nunique() < 2 or b.nunique() < 2:
-        return math.nan
-    return float(np.corrcoef(a.rank(), b.rank())[0, 1])
+        return math.nan  # SciPy would say the same with a warning
+    return float(spearmanr(a, b).statistic)

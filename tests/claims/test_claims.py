@@ -26,10 +26,10 @@ from lenet_bench.claims.evaluation import (
     judge,
     parts_of,
 )
-from lenet_bench.claims.evidence import QUANTITIES, SEEN, Evidence, as_table, collect, of_layers
+from lenet_bench.claims.evidence import QUANTITIES, SEEN, Evidence, as_table, collect, probe_results
 from lenet_bench.claims.kinds import PLACES, Difference, Level, compare, costs
 from lenet_bench.claims.registry import CLAIMS, COST, EXACT
-from lenet_bench.claims.rules import Claimed, Comparison, LackingError, decide
+from lenet_bench.claims.rules import Claimed, Hypothesis, LackingError, decide
 from lenet_bench.claims.tables import read_claims
 from lenet_bench.commands import claims as command
 from lenet_bench.commands.claims import main
@@ -61,7 +61,7 @@ def verdict(
     *values: pd.Series[float], claimed: Claimed = "above", margin: float | None = None
 ) -> str:
     """The verdict of comparisons against 0."""
-    return decide([Comparison("a - b", "loss", v, claimed, margin=margin) for v in values]).verdict
+    return decide([Hypothesis("a - b", "loss", v, claimed, margin=margin) for v in values]).verdict
 
 
 # --- the registry ---------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def made_up(preset: str) -> Evidence:
         units=84, dead_fraction=0.0, dormant_fraction=0.0, zero_fraction=0.0, died=1, revived=0,
         gradient_norm=0.0,
     )  # fmt: skip
-    runs = runs.merge(of_layers(layers)[["run", *SEEN]], on="run")
+    runs = runs.merge(probe_results(layers)[["run", *SEEN]], on="run")
     configured = [*grid(preset).columns, *(name for name in SUMMARY if name in runs)]
     return Evidence(runs[configured], runs, layers)
 
@@ -195,7 +195,7 @@ def test_a_difference_shown_to_be_negligible_refutes() -> None:
     assert verdict(tiny, margin=0.02) == "refuted"
     assert verdict(tiny, margin=0.005) == "supported"
     assert verdict(spread(0.0, 1.0), margin=0.5) == "inconclusive"
-    finding = decide([Comparison("a - b", "loss", tiny, "above", margin=0.02)])
+    finding = decide([Hypothesis("a - b", "loss", tiny, "above", margin=0.02)])
     assert "negligible: within 0.02" in finding.note
 
 
@@ -213,7 +213,7 @@ def test_all_comparisons_have_to_hold_and_one_against_refutes() -> None:
     assert verdict(for_it, unclear, against) == "refuted"
     words = ("one", "two")
     pair = zip(words, (for_it, against), strict=True)
-    finding = decide([Comparison(word, "loss", values, "above") for word, values in pair])
+    finding = decide([Hypothesis(word, "loss", values, "above") for word, values in pair])
     assert finding.effect == pytest.approx(-1.0)
     assert finding.note.startswith("decided by two, loss; loss: one is 1 [")
 
@@ -221,7 +221,7 @@ def test_all_comparisons_have_to_hold_and_one_against_refutes() -> None:
 def test_many_comparisons_ask_for_smaller_p_values() -> None:
     """p = 0.02 each: one alone is enough, four by Holm are not."""
     border = spread(1.3, 0.85)
-    alone = decide([Comparison("a", "loss", border, "above")])
+    alone = decide([Hypothesis("a", "loss", border, "above")])
     assert 0.0125 < alone.p_value < 0.05
     assert alone.verdict == "supported"
     assert verdict(*[border] * 4) == "inconclusive"
@@ -229,7 +229,7 @@ def test_many_comparisons_ask_for_smaller_p_values() -> None:
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])
 def test_fewer_than_three_seeds_give_no_verdict(seeds: int) -> None:
-    finding = decide([Comparison("a - b", "loss", spread(1.0, 0.001, 5)[:seeds], "above")])
+    finding = decide([Hypothesis("a - b", "loss", spread(1.0, 0.001, 5)[:seeds], "above")])
     assert (finding.verdict, finding.seeds) == ("inconclusive", seeds)
     assert f"no verdict from fewer than 3 seeds ({seeds})" in finding.note
     assert math.isnan(finding.p_value)
@@ -239,16 +239,16 @@ def test_fewer_than_three_seeds_give_no_verdict(seeds: int) -> None:
 def test_seeds_without_a_value_do_not_count_and_are_told() -> None:
     values = spread(1.0, 0.1)
     values.iloc[3:] = np.nan
-    finding = decide([Comparison("a - b", "loss", values, "above")])
+    finding = decide([Hypothesis("a - b", "loss", values, "above")])
     assert finding.seeds == 3
     assert "2 of 5 seeds lack a value" in finding.note
     values.iloc[2] = np.nan
-    assert decide([Comparison("a - b", "loss", values, "above")]).verdict == "inconclusive"
+    assert decide([Hypothesis("a - b", "loss", values, "above")]).verdict == "inconclusive"
 
 
 def test_five_equal_differences_are_as_clear_as_a_sign_test_says() -> None:
     """Every unit dead in every seed leaves no spread; 2^-5 is the chance of that by luck."""
-    finding = decide([Comparison("dead", "loss", spread(1.0, 0.0), "above")])
+    finding = decide([Hypothesis("dead", "loss", spread(1.0, 0.0), "above")])
     assert (finding.verdict, finding.p_value) == ("supported", 2.0**-5)
     assert verdict(spread(0.0, 0.0)) == "inconclusive"
     assert verdict(spread(0.0, 0.0), margin=0.01) == "refuted"
@@ -256,7 +256,7 @@ def test_five_equal_differences_are_as_clear_as_a_sign_test_says() -> None:
 
 def test_ratios_are_shown_as_ratios() -> None:
     finding = decide(
-        [Comparison("a / b", "loss", spread(math.log(4), 0.1), "above", math.log(3), ratio=True)]
+        [Hypothesis("a / b", "loss", spread(math.log(4), 0.1), "above", math.log(3), ratio=True)]
     )
     assert finding.verdict == "supported"
     assert finding.effect == pytest.approx(4)
@@ -541,7 +541,7 @@ def dead_units(by_seed: Rows) -> Evidence:
             for layer, died, revived in rows
         ]
     )  # fmt: skip
-    return Evidence(runs=runs.merge(of_layers(layers), on="run"), layers=layers)
+    return Evidence(runs=runs.merge(probe_results(layers), on="run"), layers=layers)
 
 
 def test_units_that_revive_refute_that_the_dead_stay_dead() -> None:
