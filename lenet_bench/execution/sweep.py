@@ -15,8 +15,7 @@ from lenet_bench.common.machine import available_cores
 from lenet_bench.config.budget import budget, warmup_problem
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution.options import EngineOptions
-from lenet_bench.planning import stacks as planning
-from lenet_bench.planning.stacks import SweepPlan
+from lenet_bench.planning.stacks import SweepPlan, plan_sweep
 from lenet_bench.records.run_directory import Run, read_status
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def is_finished(directory: Path) -> bool:
     return read_status(directory).get("status") in ("finished", "diverged")
 
 
-def arrange(runs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan:
+def make_plan(runs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan:
     """Plan a sweep on this machine.
 
     Raises:
@@ -69,7 +68,7 @@ def arrange(runs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan
     on_cpu = trains_on_cpu(runs.values())
     workers = options.workers or (len(available_cores()) if on_cpu else 1)  # a GPU serves one
     memory = None if on_cpu else gpu_memory(_devices(runs.values())) // workers
-    return planning.arrange(runs, workers=workers, stack_size=options.stack_size, gpu_memory=memory)
+    return plan_sweep(runs, workers=workers, stack_size=options.stack_size, gpu_memory=memory)
 
 
 def trains_on_cpu(configs: Iterable[RunConfig]) -> bool:
@@ -101,7 +100,7 @@ def _train_unfinished(
 
     configs = {directory: run.config for directory, run in runs.items()}
     check_on_this_machine([config for run, config in configs.items() if run not in finished])
-    plan = arrange(configs, options)
+    plan = make_plan(configs, options)
     if plan_file is not None:
         plan.write(plan_file)
     jobs, data = _load(plan, runs, finished)

@@ -1,8 +1,8 @@
-"""Copies of OmegaConf's configurations, the same as `copy.deepcopy` makes, some six times sooner.
+"""Fast copies of OmegaConf's configurations: as `copy.deepcopy` makes, about six times as fast.
 
-In: a configuration. Out: one that shares nothing with it that could change. A sweep of 1,000 jobs
-makes 4,000 copies; `copy.deepcopy` spends most of their time on finding out, for each of their
-nodes anew, how a dataclass is copied.
+In: a configuration. Out: a copy that shares nothing with it that could change. A sweep of 1,000
+jobs makes 4,000 copies, and `copy.deepcopy` spends most of its time on finding out how a dataclass
+is copied, for each node anew.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections import defaultdict
 from functools import cache
 from typing import Any, TypeVar
 
-import omegaconf
 from omegaconf import DictConfig, ListConfig, Node, ValueNode
 
-LIKE_OMEGACONF = "2.3."  # the versions whose nodes this file knows from the inside
+from lenet_bench.hydra_app.known_versions import knows_nodes
 
 Config = TypeVar("Config", bound=Node)
 
@@ -27,7 +26,7 @@ def duplicate(config: Config, without: str | None = None) -> Config:
         config: The configuration.
         without: A key of it to leave out.
     """
-    if not omegaconf.__version__.startswith(LIKE_OMEGACONF):
+    if not knows_nodes():
         result = copy.deepcopy(config)
         if without is not None and isinstance(result, DictConfig):
             result.__dict__["_content"].pop(without)

@@ -33,7 +33,7 @@ from lenet_bench.hydra_app.names import naming_by_what_varies
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import current
 from lenet_bench.hydra_app.task import repetitions
-from lenet_bench.planning.estimates import MAIN_BYTES, PROCESS_BYTES, images
+from lenet_bench.planning.estimates import MAIN_BYTES, PROCESS_BYTES, dataset_facts
 from lenet_bench.planning.stacks import SweepPlan, makespan
 
 CALIBRATION = 0.2  # seconds
@@ -88,7 +88,7 @@ def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig, *, giv
     runs = _runs(jobs, directory, stacked=not note)
     known = given and options.skip_finished
     finished = {run for run in runs if known and sweep.is_finished(run)}
-    plan = sweep.arrange(runs, options)
+    plan = sweep.make_plan(runs, options)
     on_cpu = sweep.trains_on_cpu(runs.values())
     busy = min(plan.workers, len(plan.stacks))
     rate = measured_rate(busy) / busy * EFFICIENCY if on_cpu else None  # of each worker
@@ -191,7 +191,7 @@ def _totals(
     # A single worker is the main process itself.
     workers = len(at_once) if len(at_once) > 1 else 0
     settings = {each.dataset.model_dump_json(): each.dataset for each in runs.values()}
-    data = sum(images(each).bytes for each in settings.values())
+    data = sum(dataset_facts(each).bytes for each in settings.values())
     peak = MAIN_BYTES + workers * PROCESS_BYTES + sum(at_once) + data
     end = makespan(lengths, plan.workers) if lengths else None
     lines.append(

@@ -1,20 +1,20 @@
-"""What a run will cost, told from its configuration alone: iterations, operations, memory.
+"""What a run will cost, by its configuration alone: iterations, operations, memory.
 
 In: a `RunConfig`. Out: an `Estimate`, by arithmetic on shapes, without torch and without the data.
-The planner sizes and balances stacks by it; `plan=true` shows it.
+Planning sizes and balances stacks by it, and `plan=true` shows it.
 
-Operations are floating-point ones, two for each multiplication and addition of a convolution or a
-fully connected layer; the rest of a LeNet has few. An update takes three passes of that kind: the
-forward one, and backward one for the inputs and one for the weights. An evaluation takes one pass
+Only the floating-point operations of convolutions and fully connected layers are counted, two for
+each multiplication and its addition; the rest of a LeNet needs few. An update takes three passes:
+one forward, one backward to the inputs, one backward to the weights. An evaluation takes one pass
 over its images, a probe the time of several.
 
-Memory of a run in a stack, in bytes, with P parameters, S numbers of optimizer state a parameter, B
-images in a batch, and F values that one image's layers put out, before and after pooling:
+Memory of a run in a stack, in bytes, with P parameters, S numbers of optimizer state per parameter,
+B images in a batch, and F values that the layers put out for one image, before and after pooling:
 
     4 P (3 + S)              weights, gradients, updates, state   (8 P (3 + S) in float64)
     COPIES * size * B * F    each value, its activation, the gradients of both, what pooling keeps
 
-Batches are counted with a run each, though runs of a seed share them.
+A batch is counted for each run, although runs of one seed share it.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _SIDE = 32  # pixels
 
 
 @dataclass(frozen=True)
-class Images:
-    """A data set as far as it can be told without reading an image.
+class DatasetFacts:
+    """What is known of a data set before any image is read.
 
     Attributes:
-        channels: Of an image; 3 where only reading could tell.
-        size: Its height and width in pixels.
-        classes: Their number.
-        train: Images that are trained on.
-        total: Images of all splits, held in memory as one byte a pixel and channel.
+        channels: Channels of an image; 3 where only reading would tell.
+        size: Height and width of an image in pixels.
+        classes: Number of classes.
+        train: Number of images to train on.
+        total: Number of images of all splits; memory holds a byte per pixel and channel of each.
     """
 
     channels: int
@@ -63,7 +63,7 @@ class Images:
 
     @property
     def bytes(self) -> int:
-        """Memory that they take, once for all workers."""
+        """Memory that the images take, once for all workers."""
         return self.total * self.channels * self.size**2
 
 
@@ -82,11 +82,11 @@ class Estimate:
     bytes: int
 
 
-def images(dataset: DatasetConfig) -> Images:
-    """What is known of a data set; the files of an image folder are counted, not read.
+def dataset_facts(dataset: DatasetConfig) -> DatasetFacts:
+    """Look up a data set; the files of an image folder are counted, not read.
 
     Raises:
-        DatasetError: The folder is not one of images, or the sizes of its splits do not fit.
+        DatasetError: The folder holds no classes of images, or the sizes of its splits do not fit.
     """
     available: int
     channels: int
@@ -101,17 +101,17 @@ def images(dataset: DatasetConfig) -> Images:
         available, test, classes, channels = KNOWN[dataset.name]
     validation = validation_images(dataset.validation_size, available, classes)
     train = dataset.train_size or available - validation
-    return Images(channels, dataset.size or _SIDE, classes, train, train + validation + test)
+    return DatasetFacts(channels, dataset.size or _SIDE, classes, train, train + validation + test)
 
 
-def estimate(config: RunConfig, data: Images) -> Estimate:
+def estimate(config: RunConfig, data: DatasetFacts) -> Estimate:
     """What a run costs.
 
     Args:
         config: The run.
-        data: Its data set, from `images`.
+        data: Its data set, from `dataset_facts`.
     """
-    parameters, multiplications, values = _shape(config, data)
+    parameters, multiplications, values = _count(config, data)
     forward = 2.0 * multiplications
     iterations = budget(config, data.train)
     seen = PASSES * config.batch_size * iterations
@@ -135,7 +135,7 @@ def estimate(config: RunConfig, data: Images) -> Estimate:
     return Estimate(iterations, forward * seen, weights + layers)
 
 
-def _shape(config: RunConfig, data: Images) -> tuple[int, int, int]:
+def _count(config: RunConfig, data: DatasetFacts) -> tuple[int, int, int]:
     """Parameters of a LeNet; multiplications and values put out by its layers for one image."""
     model = config.model
     parameters = multiplications = values = 0
@@ -158,7 +158,7 @@ def _shape(config: RunConfig, data: Images) -> tuple[int, int, int]:
     return parameters, multiplications, values
 
 
-def worker_memory(workers: int, data: Sequence[Images]) -> int | None:
+def worker_memory(workers: int, data: Sequence[DatasetFacts]) -> int | None:
     """Bytes that each worker's stack may take on this machine; None where it cannot be told.
 
     It is a share of the memory that the machine, or the container, has: what happens to be free

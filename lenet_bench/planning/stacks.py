@@ -1,9 +1,9 @@
-"""Runs to stacks: which runs are trained together; `plan` is a pure function.
+"""Runs to stacks: decides which runs are trained together.
 
-In: the runs of a sweep, whether finished or not, what each will cost, how many workers there are.
-Out: stacks of indices, longest first. Every run is in exactly one stack; a stack's runs agree in
-all that the batched program shares. `arrange` asks the machine for the rest and gives the plan that
-a sweep keeps: the same for the same sweep, whatever was trained already.
+In: all runs of a sweep, what each will cost, and the number of workers. Out: stacks, the most
+expensive first. Every run is in exactly one stack, and the runs of a stack agree in everything that
+the batched program shares. `pack` is a pure function. `plan_sweep` asks the machine for its memory
+first, and returns the plan that a sweep keeps; the plan does not depend on what is trained already.
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.common.files import write_atomically
 from lenet_bench.config.schema import RunConfig
-from lenet_bench.planning.estimates import Estimate, Images, estimate, images, worker_memory
+from lenet_bench.planning.estimates import (
+    DatasetFacts,
+    Estimate,
+    dataset_facts,
+    estimate,
+    worker_memory,
+)
 
 # Runs of a stack may differ in these; in everything else they agree.
 PER_RUN = frozenset(
     {"activation", "init", "optimizer", "lr", "weight_decay", "schedule", "seed", "report"}
 )
-LARGEST_STACK = 16  # on a CPU, more runs only push each other out of the cache
-LARGEST_STACK_ON_GPU = 256  # a GPU is the faster the more it gets at once; memory is the bound
+LARGEST_STACK = 16  # on a CPU, more runs push each other out of the cache
+LARGEST_STACK_ON_GPU = 256  # a GPU is faster the more it gets at once, until memory runs out
 OVERHEAD = 1.0  # what an iteration costs besides its runs, in runs: launching, the shared batch
 
 PLAN_FILE = "plan.json"
@@ -39,11 +44,11 @@ class PlannedStack:
     """Runs to train together, and what that costs.
 
     Attributes:
-        index: Its number in the sweep; the longest stack is the first.
+        index: Its number in the sweep; the most expensive stack is number 0.
         runs: The directories of its runs, in their order.
-        iterations: Updates of each of them.
-        operations: Floating-point operations of all of them, what the stack itself costs included.
-        bytes: Memory that it takes in its worker.
+        iterations: Updates of each run.
+        operations: Floating-point operations of all runs, with the overhead of the stack.
+        bytes: Memory that the stack takes in its worker.
     """
 
     index: int
@@ -55,13 +60,13 @@ class PlannedStack:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The stacks of a sweep, as `plan.json` tells them."""
+    """The stacks of a sweep, as `plan.json` holds them."""
 
     workers: int
     stacks: tuple[PlannedStack, ...]
 
     def write(self, file: Path) -> None:
-        """Write the plan, runs as paths from there; the same plan gives the same bytes."""
+        """Write the plan, with runs as paths relative to it; equal plans give equal bytes."""
         stacks = [
             {
                 "stack": stack.index,
@@ -76,7 +81,7 @@ class SweepPlan:
         write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def arrange(
+def plan_sweep(
     runs: Mapping[Path, RunConfig],
     *,
     workers: int,
@@ -92,15 +97,15 @@ def arrange(
         gpu_memory: Bytes of the GPU that trains them; None where processors do.
     """
     configs = list(runs.values())
-    data: dict[str, Images] = {}
+    data: dict[str, DatasetFacts] = {}
     estimates = []
     for config in configs:
         key = config.dataset.model_dump_json()
         if key not in data:
-            data[key] = images(config.dataset)
+            data[key] = dataset_facts(config.dataset)
         estimates.append(estimate(config, data[key]))
     memory = worker_memory(workers, list(data.values())) if gpu_memory is None else gpu_memory
-    stacks = plan(
+    stacks = pack(
         configs,
         workers=workers,
         stack_size=stack_size,
@@ -116,7 +121,7 @@ def arrange(
                 index,
                 tuple(directories[member] for member in members),
                 max(estimates[member].iterations for member in members),
-                _length(members, estimates),
+                _operations(members, estimates),
                 sum(estimates[member].bytes for member in members),
             )
             for index, members in enumerate(stacks)
@@ -128,14 +133,14 @@ def compatibility(config: RunConfig) -> str:
     """What runs must have in common to be trained as one stack."""
     shared = config.model_dump(mode="json", exclude=set(PER_RUN))
     name = config.activation.name
-    # A user's own module may raise; then it takes no other run with it.
-    own = config.activation.parameters.get("path") if name == "custom" else None
-    # Its noise needs every input before pooling, which would slow its neighbours down.
+    # A user's own module may raise an error, which ends its whole stack.
+    custom = config.activation.parameters.get("path") if name == "custom" else None
+    # Noise needs every input before pooling, which would slow down the rest of the stack.
     noisy = name in ACTIVATIONS and ACTIVATIONS[name].noisy
-    return json.dumps([shared, own, noisy], sort_keys=True)
+    return json.dumps([shared, custom, noisy], sort_keys=True)
 
 
-def plan(
+def pack(
     configs: Sequence[RunConfig],
     *,
     workers: int,
@@ -156,18 +161,18 @@ def plan(
         largest: The most runs in a stack where `stack_size` is None, what suits the device.
 
     Returns:
-        The stacks as lists of indices into `configs`, longest first. There are as many as keep all
-        workers busy to the end; stacks of compatible runs differ in size by one run at most. A
-        stack holds as few seeds as its size allows, since runs of one seed share their batches;
-        within it, runs of one activation are neighbours, since they are computed together, and
-        those that max pooling commutes with come first.
+        The stacks as lists of indices into `configs`, the most expensive first. Their number keeps
+        all workers busy to the end, and stacks of compatible runs differ in size by at most one
+        run. A stack holds as few seeds as its size allows, because runs of one seed share their
+        batches. Within a stack, runs of one activation are neighbours, because they are computed
+        together; activations that commute with max pooling come first.
     """
     costs = estimates or [_without_estimate(config) for config in configs]
     families: dict[str, list[int]] = defaultdict(list)
     for index, config in enumerate(configs):
         families[compatibility(config)].append(index)
     for members in families.values():
-        members.sort(key=lambda index: (configs[index].seed, _place(configs[index])))
+        members.sort(key=lambda index: (configs[index].seed, _kernel_key(configs[index])))
 
     limit = stack_size or largest
     fewest = {}
@@ -175,23 +180,23 @@ def plan(
         most = max(costs[index].bytes for index in members)
         fits = limit if memory is None or not most else min(limit, max(1, memory // most))
         fewest[key] = -(-len(members) // fits)
-    pieces = _balanced(families, fewest, costs, workers)
+    pieces = _choose_pieces(families, fewest, costs, workers)
     stacks = [
-        sorted(part, key=lambda index: (_place(configs[index]), configs[index].seed))
+        sorted(part, key=lambda index: (_kernel_key(configs[index]), configs[index].seed))
         for key, members in families.items()
         for part in _split(members, pieces[key])
     ]
-    return sorted(stacks, key=lambda stack: -_length(stack, costs))
+    return sorted(stacks, key=lambda stack: -_operations(stack, costs))
 
 
 def _without_estimate(config: RunConfig) -> Estimate:
-    # Epochs count as an unknown but equal number of iterations.
+    # How many iterations an epoch has is unknown here, but it is the same for all.
     budget = config.epochs or config.iterations
     return Estimate(budget, float(budget), 0)
 
 
-def _place(config: RunConfig) -> tuple[Any, ...]:
-    """Where in a stack a run stands; neighbours had better agree in it."""
+def _kernel_key(config: RunConfig) -> tuple[bool, str, str, str]:
+    """Sort key that groups the runs of a stack that share kernels."""
     activation = config.activation
     entry = ACTIVATIONS.get(activation.name)
     pooled_first = entry is not None and entry.non_decreasing
@@ -199,30 +204,30 @@ def _place(config: RunConfig) -> tuple[Any, ...]:
 
 
 def _split(members: list[int], pieces: int) -> list[list[int]]:
-    """Cut into pieces whose lengths differ by at most one."""
+    """Cut into pieces whose sizes differ by at most one."""
     cuts = [round(len(members) * k / pieces) for k in range(pieces + 1)]
     return [members[a:b] for a, b in pairwise(cuts)]
 
 
-def _length(stack: Sequence[int], costs: Sequence[Estimate]) -> float:
-    """What a stack takes, in operations: its runs', and as if it held `OVERHEAD` more of them."""
+def _operations(stack: Sequence[int], costs: Sequence[Estimate]) -> float:
+    """Operations of a stack: those of its runs, and of `OVERHEAD` average runs besides."""
     operations = sum(costs[index].operations for index in stack)
     return operations * (1 + OVERHEAD / len(stack))
 
 
-def _balanced(
+def _choose_pieces(
     families: Mapping[str, list[int]],
     fewest: Mapping[str, int],
     costs: Sequence[Estimate],
     workers: int,
 ) -> dict[str, int]:
-    """Into how many stacks to cut each family, so that the last worker ends soonest.
+    """Choose how many stacks to cut each family into, so that the last worker ends soonest.
 
-    From the fewest on, the family with the longest stacks is cut once more, and again, until each
-    worker could have had two more; of all these the best is taken, the first where several are.
+    Starting with the fewest possible, the family with the most expensive stack is cut once more,
+    two times as often as there are workers. The best of these cuts is taken, the first of equals.
     """
     pieces = dict(fewest)
-    lengths = {key: _lengths(families[key], pieces[key], costs) for key in pieces}
+    lengths = {key: _piece_operations(families[key], pieces[key], costs) for key in pieces}
     best, best_end = dict(pieces), makespan([s for each in lengths.values() for s in each], workers)
     for _ in range(2 * workers):
         divisible = [key for key in pieces if pieces[key] < len(families[key])]
@@ -230,20 +235,20 @@ def _balanced(
             break
         key = max(divisible, key=lambda key: max(lengths[key]))
         pieces[key] += 1
-        lengths[key] = _lengths(families[key], pieces[key], costs)
+        lengths[key] = _piece_operations(families[key], pieces[key], costs)
         end = makespan([s for each in lengths.values() for s in each], workers)
-        # Where it makes no difference, a busy worker is better than an idle one.
+        # Among equals, a cut that keeps another worker busy is better.
         if end < best_end * (1 - 1e-9) or sum(pieces.values()) <= workers:
             best, best_end = dict(pieces), end
     return best
 
 
-def _lengths(members: list[int], pieces: int, costs: Sequence[Estimate]) -> list[float]:
-    return [_length(part, costs) for part in _split(members, pieces)]
+def _piece_operations(members: list[int], pieces: int, costs: Sequence[Estimate]) -> list[float]:
+    return [_operations(part, costs) for part in _split(members, pieces)]
 
 
 def makespan(lengths: Sequence[float], workers: int) -> float:
-    """When the last worker ends, if each takes the longest stack that is left."""
+    """When the last worker ends, if each takes the most expensive stack that is left."""
     ends = [0.0] * workers
     for length in sorted(lengths, reverse=True):
         heapq.heapreplace(ends, ends[0] + length)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.shape import ImageShape
 from lenet_bench.planning import estimates
-from lenet_bench.planning.estimates import Images, estimate, images, worker_memory
+from lenet_bench.planning.estimates import DatasetFacts, dataset_facts, estimate, worker_memory
 from lenet_bench.training import build
 from tests.conftest import Configure, load
 
@@ -31,7 +31,7 @@ def test_operations_are_those_of_the_model(
 ) -> None:
     """Counted by torch, forward; training takes three times that."""
     config = configure(*QUIET, *overrides)
-    data = images(config.dataset)
+    data = dataset_facts(config.dataset)
     model = build.plain_model(config, ImageShape(data.channels, data.size, data.classes)).eval()
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
@@ -39,7 +39,7 @@ def test_operations_are_those_of_the_model(
     found = estimate(config, data)
     assert found.operations == 3 * 3 * counter.get_total_flops()
     parameters = sum(each.numel() for each in model.parameters())
-    assert estimates._shape(config, data)[0] == parameters
+    assert estimates._count(config, data)[0] == parameters
 
 
 def test_memory_grows_with_what_takes_it(configure: Configure) -> None:
@@ -47,7 +47,7 @@ def test_memory_grows_with_what_takes_it(configure: Configure) -> None:
 
     def size(*overrides: str) -> int:
         config = configure(*overrides)
-        return estimate(config, images(config.dataset)).bytes
+        return estimate(config, dataset_facts(config.dataset)).bytes
 
     plain = size("optimizer.momentum=0")
     parameters = 61_706  # of LeNet-5 on grey images
@@ -64,7 +64,7 @@ def test_recording_counts(configure: Configure) -> None:
 
     def cost(*overrides: str) -> estimates.Estimate:
         config = configure(*overrides)
-        return estimate(config, images(config.dataset))
+        return estimate(config, dataset_facts(config.dataset))
 
     bare = cost("probe.every=0", "evaluate.every=0")
     assert cost("evaluate.every=0").operations > bare.operations
@@ -87,7 +87,7 @@ def test_data_sets_are_known_without_reading_them(
     """Shape and numbers of images."""
     config = configure(*overrides)
     data = load(config)
-    found = images(config.dataset)
+    found = dataset_facts(config.dataset)
     splits = [split for split in (data.train, data.validation, data.test) if split is not None]
     count, channels, size, _ = data.train.images.shape
     assert found.total == sum(map(len, splits))
@@ -102,11 +102,11 @@ def test_an_image_folder_is_counted(configure: Configure, tmp_path: Path) -> Non
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     given = ("dataset=image_folder", f"dataset.root={tmp_path}", "dataset.validation_size=3")
-    found = images(configure(*given, "batch_size=1").dataset)
-    assert found == Images(channels=3, size=32, classes=3, train=9, total=15)
+    found = dataset_facts(configure(*given, "batch_size=1").dataset)
+    assert found == DatasetFacts(channels=3, size=32, classes=3, train=9, total=15)
     shutil.rmtree(tmp_path / "train" / "b")
     with pytest.raises(DatasetError, match="test"):
-        images(configure(*given, "batch_size=1").dataset)
+        dataset_facts(configure(*given, "batch_size=1").dataset)
 
 
 def test_workers_share_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_workers_share_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> 
     answers = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10 * gibibyte // 4096}
     monkeypatch.setattr("os.sysconf", answers.__getitem__, raising=False)
     monkeypatch.setattr(Path, "read_text", lambda _: "max\n")
-    data = [Images(1, 1024, 10, 0, 1024)]  # one gibibyte
+    data = [DatasetFacts(1, 1024, 10, 0, 1024)]  # one gibibyte
     assert worker_memory(1, data) == pytest.approx(5 * gibibyte - estimates.PROCESS_BYTES, abs=1)
     assert worker_memory(2, data) == pytest.approx(2.5 * gibibyte - estimates.PROCESS_BYTES, abs=1)
     assert worker_memory(1000, data) == 0

@@ -18,10 +18,10 @@ from lenet_bench.planning.estimates import Estimate
 from lenet_bench.planning.stacks import (
     LARGEST_STACK,
     OVERHEAD,
-    arrange,
     compatibility,
     makespan,
-    plan,
+    pack,
+    plan_sweep,
 )
 from tests.conftest import Configure
 
@@ -86,7 +86,7 @@ def test_a_plan_is_sound(
     runs: st.SearchStrategy[list[RunConfig]], data: st.DataObject, workers: int, size: int | None
 ) -> None:
     configs = data.draw(runs)
-    stacks = plan(configs, workers=workers, stack_size=size)
+    stacks = pack(configs, workers=workers, stack_size=size)
     assert sorted(run for stack in stacks for run in stack) == list(range(len(configs)))
     assert max(len(stack) for stack in stacks) <= (size or LARGEST_STACK)
     for stack in stacks:
@@ -96,7 +96,7 @@ def test_a_plan_is_sound(
                 assert getattr(configs[run], key) == getattr(first, key)
         kinds = [(configs[run].activation, configs[run].optimizer) for run in stack]
         assert len(list(groupby(kinds))) == len({str(kind) for kind in kinds})
-    assert plan(configs, workers=workers, stack_size=size) == stacks
+    assert pack(configs, workers=workers, stack_size=size) == stacks
 
 
 @settings(max_examples=100, deadline=None)
@@ -105,7 +105,7 @@ def test_alike_runs_fill_few_stacks_and_all_workers(
     configure: Configure, count: int, workers: int, size: int | None
 ) -> None:
     configs = [configure(seed=seed) for seed in range(count)]
-    lengths = [len(stack) for stack in plan(configs, workers=workers, stack_size=size)]
+    lengths = [len(stack) for stack in pack(configs, workers=workers, stack_size=size)]
     needed = math.ceil(count / (size or LARGEST_STACK))
     assert len(lengths) >= max(needed, min(workers, count))
     assert max(lengths) - min(lengths) <= 1
@@ -114,7 +114,7 @@ def test_alike_runs_fill_few_stacks_and_all_workers(
 
 def test_the_stack_with_the_most_work_starts_first(configure: Configure) -> None:
     configs = [configure(iterations=10), *(configure(iterations=1000, seed=s) for s in range(3))]
-    assert plan(configs, workers=1) == [[1, 2, 3], [0]]
+    assert pack(configs, workers=1) == [[1, 2, 3], [0]]
 
 
 @settings(max_examples=50, deadline=None)
@@ -123,7 +123,7 @@ def test_a_stack_holds_few_seeds(
     configure: Configure, seeds: list[int], workers: int, size: int | None
 ) -> None:
     configs = [configure(seed=seed) for seed in seeds]
-    stacks = plan(configs, workers=workers, stack_size=size)
+    stacks = pack(configs, workers=workers, stack_size=size)
     spans = sorted(sorted(configs[run].seed for run in stack) for stack in stacks)
     # No seed is split over two stacks that one of them could have held without the others.
     for one, other in pairwise(spans):
@@ -137,7 +137,7 @@ def test_what_keeps_two_runs_apart(
     first, second = (configure(**{key: value}) for value in choices[key][-2:])
     assert first != second
     assert (compatibility(first) == compatibility(second)) == (key in FREE)
-    assert len(plan([first, second], workers=1)) == (1 if key in FREE else 2)
+    assert len(pack([first, second], workers=1)) == (1 if key in FREE else 2)
 
 
 class One(nn.Identity):
@@ -155,7 +155,7 @@ def test_an_own_module_shares_a_stack_with_itself_alone(configure: Configure) ->
         for seed in (0, 1)
         for path in paths
     ]
-    stacks = plan([*configs, configure()], workers=1)
+    stacks = pack([*configs, configure()], workers=1)
     assert sorted(map(sorted, stacks)) == [[0, 2], [1, 3], [4]]
 
 
@@ -163,7 +163,7 @@ def test_runs_with_noise_stay_among_themselves(configure: Configure) -> None:
     """RReLU needs every input before pooling; its neighbours would wait."""
     names = ("rrelu", "relu", "rrelu", "tanh", "prelu")
     configs = [configure(f"activation={name}", seed=n) for n, name in enumerate(names)]
-    assert sorted(map(sorted, plan(configs, workers=1))) == [[0, 2], [1, 3, 4]]
+    assert sorted(map(sorted, pack(configs, workers=1))) == [[0, 2], [1, 3, 4]]
 
 
 @settings(max_examples=50, deadline=None)
@@ -172,7 +172,7 @@ def test_what_pooling_commutes_with_comes_first(configure: Configure, data: st.D
     """So that a stack divides into one part pooled before and one pooled after the activation."""
     names = data.draw(st.lists(st.sampled_from(["mish", "relu", "gelu", "tanh", "prelu", "celu"])))
     configs = [configure(f"activation={name}") for name in ["relu", *names]]
-    for stack in plan(configs, workers=1):
+    for stack in pack(configs, workers=1):
         late = [not ACTIVATIONS[configs[run].activation.name].non_decreasing for run in stack]
         assert late == sorted(late)
 
@@ -193,7 +193,7 @@ def test_no_other_number_of_equal_stacks_ends_sooner(
     """Compared with every number there is."""
     configs = [configure(seed=seed) for seed in range(count)]
     ours = makespan(
-        lengths_of(plan(configs, workers=workers, stack_size=size), [1.0] * count), workers
+        lengths_of(pack(configs, workers=workers, stack_size=size), [1.0] * count), workers
     )
     for pieces in range(math.ceil(count / size), count + 1):
         cuts = [round(count * k / pieces) for k in range(pieces + 1)]
@@ -216,7 +216,7 @@ def test_the_number_of_stacks_is_a_multiple_of_the_workers(
     configure: Configure, count: int, workers: int, lengths: list[int]
 ) -> None:
     configs = [configure(seed=seed) for seed in range(count)]
-    found = sorted((len(stack) for stack in plan(configs, workers=workers)), reverse=True)
+    found = sorted((len(stack) for stack in pack(configs, workers=workers)), reverse=True)
     assert found == lengths
 
 
@@ -224,7 +224,7 @@ def test_a_long_family_is_cut_rather_than_waited_for(configure: Configure) -> No
     """Ten long runs beside two short ones: not all in one stack while the other worker is idle."""
     configs = [configure(seed=seed) for seed in range(10)]
     configs += [configure(seed=seed, iterations=100) for seed in range(2)]
-    stacks = plan(configs, workers=2)
+    stacks = pack(configs, workers=2)
     costs = [float(config.iterations) for config in configs]
     assert makespan(lengths_of(stacks, costs), 2) < 0.7 * sum(costs)
 
@@ -255,7 +255,7 @@ def test_no_stack_takes_more_memory_than_there_is(
         Estimate(config.iterations, float(config.iterations), 7 if config.lr > 0.05 else 4)
         for config in configs
     ]
-    stacks = plan(configs, workers=workers, stack_size=size, estimates=estimates, memory=memory)
+    stacks = pack(configs, workers=workers, stack_size=size, estimates=estimates, memory=memory)
     assert sorted(run for stack in stacks for run in stack) == list(range(len(configs)))
     for stack in stacks:
         assert len(stack) == 1 or sum(estimates[run].bytes for run in stack) <= memory
@@ -264,9 +264,9 @@ def test_no_stack_takes_more_memory_than_there_is(
 def test_a_gpu_takes_more_runs_at_once(configure: Configure, tmp_path: Path) -> None:
     """As many as its memory holds."""
     runs = {tmp_path / str(seed): configure(seed=seed) for seed in range(100)}
-    (whole,) = arrange(runs, workers=1, gpu_memory=80 * 2**30).stacks
+    (whole,) = plan_sweep(runs, workers=1, gpu_memory=80 * 2**30).stacks
     assert len(whole.runs) == 100
-    half = arrange(runs, workers=1, gpu_memory=whole.bytes // 2).stacks
+    half = plan_sweep(runs, workers=1, gpu_memory=whole.bytes // 2).stacks
     assert [len(stack.runs) for stack in half] == [50, 50]
 
 
@@ -280,7 +280,7 @@ def test_a_plan_is_kept_where_it_can_be_read(configure: Configure, tmp_path: Pat
         for seed in (1, 0)
         for name in ("tanh", "gelu", "relu")
     }
-    found = arrange(runs, workers=1)
+    found = plan_sweep(runs, workers=1)
     found.write(tmp_path / "plan.json")
     text = (tmp_path / "plan.json").read_text()
     content = json.loads(text)
@@ -290,6 +290,6 @@ def test_a_plan_is_kept_where_it_can_be_read(configure: Configure, tmp_path: Pat
     assert (stack["stack"], stack["iterations"]) == (0, 2000)
     assert stack["estimated_operations"] > 0
     assert stack["estimated_bytes"] > 0
-    arrange(runs, workers=1).write(tmp_path / "plan.json")
+    plan_sweep(runs, workers=1).write(tmp_path / "plan.json")
     assert (tmp_path / "plan.json").read_text() == text
     assert {path.name for path in tmp_path.iterdir()} == {"plan.json"}
