@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks.contender import Contender, ContenderError, Measurement
+from lenet_bench.common.files import new_folder
 from lenet_bench.common.machine import available_cores
 
 LOAD_WINDOW = 0.3  # seconds
@@ -110,7 +110,7 @@ def use_cores(count: int | None) -> None:
 @contextmanager
 def output_folder(wanted: Path | None) -> Iterator[Path]:
     """Make a new folder for results. It is removed if nothing is written into it."""
-    folder = wanted or Path("runs") / f"benchmark-{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    folder = wanted or new_folder("benchmark")
     try:
         folder.mkdir(parents=True)
     except FileExistsError:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 
 def new_folder(name: str) -> Path:
@@ -41,10 +43,21 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written; the old one is still there.
     """
+    with open_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces `path` when it is closed, and vanishes if an error occurs before.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)

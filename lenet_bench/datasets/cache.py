@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_bench.common.files import open_atomically
 from lenet_bench.datasets.turns import take_turn
 
 _log = logging.getLogger(__name__)
@@ -97,14 +97,8 @@ def write(root: Path, size: int | None, key: str, images: NDArray[np.uint8]) -> 
     path = location(root, size)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, key=np.array(key), images=images)
-            Path(part).replace(path)
-        except BaseException:
-            Path(part).unlink()
-            raise
+        with open_atomically(path) as file:
+            np.savez(file, key=np.array(key), images=images)
     except OSError as error:
         _log.warning(
             "cannot keep the decoded images in %s (%s): going on without the cache", path, error
