@@ -214,6 +214,14 @@ def claims() -> str:
     return table(("claim", "statement", "where it is made", "preset"), rows)
 
 
+def claim_rules() -> str:
+    """What each claim compares and how it is decided, in the words of its test."""
+    return "".join(
+        f"- `{claim.identifier}` compares {claim.quantity}. Rule: {claim.rule}.\n"
+        for claim in CLAIMS.values()
+    )
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
@@ -295,6 +303,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
         "schedule", {name: kind.parameters for name, kind in SCHEDULES.items()}
     ),
     "claims": claims,
+    "claim-rules": claim_rules,
     "rooms": rooms,
     "benchmarks": lambda: files_below(ROOT / "benchmarks"),
     **{
