@@ -197,6 +197,7 @@ def test_differences_are_written_to_the_digits_that_are_known() -> None:
     assert format_difference("seconds_to_target", 3.0, 3.0, 3.0) == "3.0 seconds [3.0, 3.0]"
 
 
+@pytest.mark.slow
 def test_in_at_most_5_percent_of_null_tables_something_is_called_different() -> None:
     """A table of three equal activations; only seeds differ, and seeds have an effect of their own.
 

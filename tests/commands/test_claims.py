@@ -51,6 +51,7 @@ def test_mistakes_are_answered_before_anything_trains(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_trains_decides_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,6 +116,7 @@ def alive(process: int) -> bool:
 # --- Ctrl-C ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to_all", [False, True], ids=["to the parent", "to the whole group"])
 def test_ctrl_c_leaves_complete_rows(start: Callable[..., Sweep], to_all: bool) -> None:
     """As from `kill` or as from a terminal, which sends it to every process of the group."""
@@ -154,6 +155,7 @@ def test_ctrl_c_while_workers_start_up_is_no_failure(start: Callable[..., Sweep]
     assert [read_status(path)["status"] for path in sweep.runs] == ["interrupted"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_records_the_runs_that_never_began(
     start: Callable[..., Sweep], workers: int
@@ -184,6 +186,7 @@ def test_ctrl_c_stops_one_by_one_launching_too(start: Callable[..., Sweep]) -> N
     assert "Traceback" not in sweep.text
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(start: Callable[..., Sweep]) -> None:
     """Even where a worker does not answer."""
     sweep = start(*LONG, "seed=0,1")
@@ -202,6 +205,7 @@ def test_a_second_ctrl_c_ends_at_once(start: Callable[..., Sweep]) -> None:
 # --- workers that die -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_stack_one_more_try(start: Callable[..., Sweep]) -> None:
     """Then its runs fail, with the reason; all others finish; exit code 1."""
     sweep = start(

@@ -203,6 +203,7 @@ def test_a_job_is_composed_as_by_hydra(lenet: Loaders, overrides: list[str]) -> 
     assert_same(lenet, overrides)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(overrides=some(OTHERS))
 def test_a_job_of_another_kind_is_composed_as_by_hydra(
@@ -425,6 +426,7 @@ def hydras_way(context: HydraContext, task: Any, config: DictConfig) -> JobRetur
     return run_job(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, phases=[Phase.generate])
 @example(jobs=[["seed=17"], [], ["activation=tanh", "+note='a: b'", "seed=3"]], chdir=True)
 @given(jobs=st.lists(some(OURS), min_size=1, max_size=4), chdir=st.booleans())

@@ -46,6 +46,7 @@ def test_what_is_written_is_the_configuration_again(
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+@pytest.mark.integration
 def test_it_is_there_before_the_first_row_and_of_runs_that_never_began(tmp_path: Path) -> None:
     config = RunConfig.model_validate(configuration())
     runs = {name: Run(config, tmp_path / name, "depth") for name in ("begun", "failed", "stopped")}

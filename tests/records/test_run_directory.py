@@ -303,6 +303,7 @@ def rows(folder: Path, name: str) -> list[int]:
     return list(pd.read_csv(folder / "sweep" / name / "train.csv")["iteration"])
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_workers_and_loses_nothing(tmp_path: Path) -> None:
     process = command(tmp_path, "seed=0,1", "iterations=1000000", "hydra.launcher.workers=2")
 
@@ -330,6 +331,7 @@ def test_ctrl_c_ends_all_workers_and_loses_nothing(tmp_path: Path) -> None:
     assert "summary.csv" in out
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     arguments = (
         "seed=0,1", "iterations=1000", "hydra.launcher.workers=1", "hydra.launcher.stack_size=1",
@@ -360,6 +362,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert rows(tmp_path, left) == rows(tmp_path, done) == list(range(1, 1001))
 
 
+@pytest.mark.slow
 def test_a_failed_run_takes_no_other_with_it(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODULE)
     process = command(

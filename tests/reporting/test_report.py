@@ -124,6 +124,7 @@ def test_verdicts_are_printed_written_and_shown(tmp_path: Path) -> None:
     assert "Shared and tuned" not in html
 
 
+@pytest.mark.slow
 def test_claims_of_a_preset_are_printed_written_and_shown(tmp_path: Path) -> None:
     directory = write_three(tmp_path / "s", seeds=5)
     for run in directory.iterdir():

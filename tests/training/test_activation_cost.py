@@ -170,6 +170,7 @@ def test_a_summary_is_median_and_range_over_rounds() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_activation_everywhere(written: Path) -> None:
     measured = pd.read_csv(written / "activation_cost_rounds.csv")
     assert not measured.duplicated([*KEYS, "round"]).any()
@@ -188,6 +189,7 @@ def test_the_command_measures_every_activation_everywhere(written: Path) -> None
     assert summary["rounds"].eq(1).all()
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_figure_and_the_facts_of_the_machine(written: Path) -> None:
     facts = json.loads((written / "activation_cost.json").read_text(encoding="utf-8"))
     assert facts["threads"] == 1
@@ -236,6 +238,7 @@ def test_what_cannot_be_measured_is_said(rounds: int, names: list[str], message:
         measure(rounds, names)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_command_with_a_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.activations", "--output", str(tmp_path / "o")]
     root = Path(__file__).resolve().parents[2]

@@ -87,6 +87,7 @@ def test_bfloat16_trains_like_float32(configure: Configure, tmp_path: Path) -> N
     assert (losses["bfloat16"][:, -5:].mean(1) < 0.8 * losses["bfloat16"][:, 0]).all()
 
 
+@pytest.mark.slow
 def test_tanh_and_relu_leave_sigmoid_on_its_plateau(
     configure: Configure, digits: Dataset, tmp_path: Path
 ) -> None:

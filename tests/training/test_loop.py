@@ -186,6 +186,7 @@ def test_a_stack_in_which_all_diverge_stops(configure: Configure, tmp_path: Path
 # --- memory ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_stack_that_does_not_fit_the_memory_is_halved(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
