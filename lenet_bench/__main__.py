@@ -1,7 +1,9 @@
-"""`lenet-bench`, also `python -m lenet_bench`: a command line into a trained and reported sweep.
+"""`lenet-bench`, also `python -m lenet_bench`: from a command line to a trained and reported sweep.
+
+In: the arguments of the command. Out: a sweep directory, a table in the terminal, an exit code.
 
 Exit code 0: every run finished or diverged, which is a result. 1: a mistake, or a run that failed.
-130: stopped by Ctrl-C. 141: nobody reads what it prints.
+130: stopped by Ctrl-C. 141: the reader of the output is gone, as behind `| head`.
 """
 
 from __future__ import annotations
@@ -51,11 +53,12 @@ def main() -> None:
 
 
 def _answer() -> object:
-    """Check, train and report what the command line asks for, and find the exit code."""
-    # A user's own activation may lie in the folder the command is given in.
+    """Check, train and report what the command line asks for; return the exit code."""
+    # A user's own activation may lie in the current folder.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    # Hydra would print a stack for what is the user's mistake; raised, it can be told in a line.
+    # Hydra would print the stack of a user's mistake. With this setting it raises the error, and
+    # the user gets a line.
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     code: object = 0
@@ -97,7 +100,7 @@ def _arguments(arguments: list[str]) -> Iterator[None]:
 
 
 def _conclude(directory: Path, *, is_new: bool) -> int:
-    """Write and print the report of whatever was trained, and find the exit code."""
+    """Write and print the report of whatever was trained; return the exit code."""
     statuses = [read_status(path.parent).get("status") for path in directory.glob("*/status.json")]
     if not statuses:
         if is_new:

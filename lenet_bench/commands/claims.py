@@ -1,9 +1,9 @@
 """`lenet-bench-claims`: trains what the claims need and decides them.
 
-Command line in; a sweep per preset with its `evidence.csv`, `claims.csv` and `claims.html`
-out. Each preset is trained by the ordinary command, one after another; what is there already is not
-trained again, so that the same command with the same `--output` goes on, or only evaluates anew;
-verdicts that are there of claims that `--only` leaves out stay.
+In: a command line. Out: a sweep for each preset with its `evidence.csv`, then `claims.csv` and
+`claims.html`. Presets are trained by the ordinary command, one after another. Finished runs are not
+trained again: the same command with the same `--output` continues where it stopped, or decides anew
+if nothing is missing. Verdicts of claims that `--only` leaves out stay as they are.
 
 Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROUNDS = "activation_cost_rounds.csv"
 COMPARED = ("relu", "sigmoid", "tanh", "swish", "hard_swish")
-OURS = ("experiment", "hydra.sweep.dir", "plan")
+RESERVED = ("experiment", "hydra.sweep.dir", "plan")  # keys that this command sets itself
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,20 +81,20 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
     from lenet_bench.claims.tables import write
     from lenet_bench.reporting.claims_page import claims_as_text, claims_page
 
-    claims = _chosen(only, CLAIMS)
+    claims = _choose(only, CLAIMS)
     presets = list(dict.fromkeys(claim.preset for claim in claims.values()))
     trained = [preset for preset in presets if preset not in (COST, EXACT)]
     _check(trained, overrides)
-    directory = _prepared(output, overrides)
-    kept = _kept(directory / "claims.csv", claims)
-    rounds = _measured(directory / ROUNDS) if COST in presets else None
+    directory = _prepare(output, overrides)
+    others = _read_other_claims(directory / "claims.csv", claims)
+    rounds = _read_costs(directory / ROUNDS) if COST in presets else None
 
     try:
-        rows, failed = _judged(claims, presets, overrides, directory, rounds)
+        rows, failed = _decide_all(claims, presets, overrides, directory, rounds)
     except KeyboardInterrupt:
         print(f"stopped; the same command with --output={directory} goes on", file=sys.stderr)
         raise
-    everything = as_frame([*rows, *kept])
+    everything = as_frame([*rows, *others])
     contents = {
         "claims.csv": everything.to_csv(index=False),
         "claims.html": claims_page(everything, overrides),
@@ -103,19 +103,23 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
         write(directory / name, content)
     print(claims_as_text(as_frame(rows)))
     for name in contents:
-        more = f" (with {len(kept)} that were there)" if kept else ""
+        more = f" (with {len(others)} that were there)" if others else ""
         print(f"wrote {directory / name}{more}")
     return 1 if failed else 0
 
 
-def _judged(
+def _decide_all(
     claims: Mapping[str, Claim],
     presets: Sequence[str],
     overrides: Sequence[str],
     directory: Path,
     rounds: pd.DataFrame | None,
 ) -> tuple[list[dict[str, object]], bool]:
-    """Train or measure preset by preset and decide its claims; and whether any of them failed."""
+    """Train or measure preset by preset, and decide the claims of each.
+
+    Returns:
+        A row per claim, and whether a preset failed.
+    """
     from lenet_bench.claims.registry import COST, EXACT
 
     rows: list[dict[str, object]] = []
@@ -124,21 +128,22 @@ def _judged(
     for number, preset in enumerate(presets, start=1):
         passed = timedelta(seconds=round(time.monotonic() - started))
         print(f"[{number}/{len(presets)}, {passed}] {preset}", file=sys.stderr, flush=True)
-        mine = {name: claim for name, claim in claims.items() if claim.preset == preset}
+        claims_of_preset = {key: claim for key, claim in claims.items() if claim.preset == preset}
+        preset_failed = False
         if preset == EXACT:
-            rows += _exact(mine)
+            decided = _decide_exact(claims_of_preset)
         elif preset == COST:
-            found, trouble = _costs(mine, directory / ROUNDS, rounds)
-            rows += found
-            failed = failed or trouble
+            decided, preset_failed = _decide_costs(claims_of_preset, directory / ROUNDS, rounds)
         else:
-            found, trouble = _trained(preset, mine, overrides, directory)
-            rows += found
-            failed = failed or trouble
+            decided, preset_failed = _train_and_decide(
+                preset, claims_of_preset, overrides, directory
+            )
+        rows += decided
+        failed = failed or preset_failed
     return rows, failed
 
 
-def _chosen(only: Sequence[str], claims: Mapping[str, Claim]) -> dict[str, Claim]:
+def _choose(only: Sequence[str], claims: Mapping[str, Claim]) -> dict[str, Claim]:
     unknown = [name for name in only if name not in claims]
     if unknown:
         raise UserError(
@@ -156,7 +161,7 @@ def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
         key = text.partition("=")[0].strip("+~ ")
         if "=" not in text or text.startswith("-"):
             raise UserError(f"{text}: is no override; write KEY=VALUE, as in dataset=cifar10")
-        if key in OURS:
+        if key in RESERVED:
             raise UserError(
                 f"{text}: claims set this themselves, preset by preset; choose claims with --only "
                 "and the folder with --output"
@@ -166,8 +171,8 @@ def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
         check([f"experiment={preset}", *overrides])
 
 
-def _prepared(output: Path | None, overrides: Sequence[str]) -> Path:
-    """The directory of this command's results, marked by what its runs are trained with.
+def _prepare(output: Path | None, overrides: Sequence[str]) -> Path:
+    """Make the directory of the results, or check that it belongs to the same overrides.
 
     Raises:
         UserError: It cannot be made, or holds runs that were trained with other overrides.
@@ -175,38 +180,38 @@ def _prepared(output: Path | None, overrides: Sequence[str]) -> Path:
     from lenet_bench.claims.tables import OVERRIDES
 
     directory = output or new_folder("claims")
-    # How it is trained does not change what is trained.
-    telling = sorted(text for text in overrides if not text.lstrip("+").startswith("hydra"))
+    # Hydra's settings change how runs are trained, not what is trained.
+    content = sorted(text for text in overrides if not text.lstrip("+").startswith("hydra"))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         mark = directory / OVERRIDES
         if mark.exists():
             before = json.loads(mark.read_text(encoding="utf-8"))
-            if before != telling:
+            if before != content:
                 raise UserError(
                     f"--output={directory}: its runs were trained with "
                     f"{' '.join(before) or 'no overrides'}, not with "
-                    f"{' '.join(telling) or 'none'}; repeat those, or choose another folder"
+                    f"{' '.join(content) or 'none'}; repeat those, or choose another folder"
                 )
-        mark.write_text(json.dumps(telling) + "\n", encoding="utf-8")
+        mark.write_text(json.dumps(content) + "\n", encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{OVERRIDES} cannot be read"
         raise UserError(f"--output={directory}: cannot be used: {reason}") from None
     return directory
 
 
-def _exact(claims: Mapping[str, Claim]) -> list[dict[str, object]]:
+def _decide_exact(claims: Mapping[str, Claim]) -> list[dict[str, object]]:
     from lenet_bench.claims.evaluation import judge
     from lenet_bench.claims.evidence import Evidence
 
     return [judge(claim, Evidence()) for claim in claims.values()]
 
 
-def _kept(path: Path, claims: Mapping[str, Claim]) -> list[dict[str, object]]:
-    """The rows that are there already of claims that are not judged now.
+def _read_other_claims(path: Path, claims: Mapping[str, Claim]) -> list[dict[str, object]]:
+    """Read the rows of claims that this command leaves out.
 
     Raises:
-        UserError: There are such rows and nobody can read them.
+        UserError: The file cannot be read.
     """
     from lenet_bench.claims.registry import CLAIMS
     from lenet_bench.claims.tables import read_claims
@@ -217,11 +222,11 @@ def _kept(path: Path, claims: Mapping[str, Claim]) -> list[dict[str, object]]:
     return frame[~frame["claim"].isin(list(claims))].to_dict("records")  # type: ignore[return-value]
 
 
-def _measured(path: Path) -> pd.DataFrame | None:
-    """The costs of activations as the directory holds them, if it does.
+def _read_costs(path: Path) -> pd.DataFrame | None:
+    """Read the costs of activations that were measured before; None if there are none.
 
     Raises:
-        UserError: They cannot be read.
+        UserError: The file cannot be read.
     """
     from lenet_bench.claims.tables import ROUND_TYPES, read_table
 
@@ -230,12 +235,15 @@ def _measured(path: Path) -> pd.DataFrame | None:
     return read_table(path, ROUND_TYPES, "delete it, and the costs are measured anew")
 
 
-def _costs(
+def _decide_costs(
     claims: Mapping[str, Claim], path: Path, rounds: pd.DataFrame | None
 ) -> tuple[list[dict[str, object]], bool]:
-    """Decide by these costs of activations, or measure them first; and whether that failed.
+    """Decide the claims about the cost of activations, which is measured first if need be.
 
-    The measurement is the only part that other work on the machine disturbs.
+    Other work on the machine disturbs this measurement, and nothing else of the command.
+
+    Returns:
+        A row per claim, and whether measuring failed.
     """
     from lenet_bench.claims.evaluation import judge, undecided
     from lenet_bench.claims.evidence import Evidence
@@ -253,21 +261,25 @@ def _costs(
     return [judge(claim, evidence) for claim in claims.values()], False
 
 
-def _trained(
+def _train_and_decide(
     preset: str, claims: Mapping[str, Claim], overrides: Sequence[str], directory: Path
 ) -> tuple[list[dict[str, object]], bool]:
-    """Train a preset as far as it is not, and decide its claims; and whether it failed."""
+    """Train the preset's missing runs, and decide its claims.
+
+    Returns:
+        A row per claim, and whether training failed.
+    """
     from lenet_bench.claims.evaluation import decided, parts_of, undecided
     from lenet_bench.claims.evidence import as_table
     from lenet_bench.claims.tables import write
     from lenet_bench.records.loading import load_sweep
 
     folder = directory / preset
-    # What it prints at its end is in the folder's report.
+    # What the command prints at its end is in the folder's report.
     command = [sys.executable, "-m", "lenet_bench", f"experiment={preset}"]
-    code = _wait([*command, f"hydra.sweep.dir={_quoted(folder)}", *overrides])
+    code = _run_to_the_end([*command, f"hydra.sweep.dir={_quote(folder)}", *overrides])
     if code:
-        reason = f"training {preset} failed: {_reason(folder, code)}"
+        reason = f"training {preset} failed: {_reason_of_failure(folder, code)}"
         return [undecided(claim, reason) for claim in claims.values()], True
     parts = parts_of(load_sweep(folder), claims)
     if parts:
@@ -276,11 +288,11 @@ def _trained(
     return decided(parts, claims).to_dict("records"), False  # type: ignore[return-value]
 
 
-def _wait(command: Sequence[str]) -> int:
-    """Run a command to its end, also when Ctrl-C reaches both it and this process.
+def _run_to_the_end(command: Sequence[str]) -> int:
+    """Run a command to its end, even when Ctrl-C reaches it and this process.
 
     Raises:
-        KeyboardInterrupt: It did; the command has ended.
+        KeyboardInterrupt: After Ctrl-C, once the command has ended.
     """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
@@ -292,12 +304,12 @@ def _wait(command: Sequence[str]) -> int:
         raise
 
 
-def _quoted(folder: Path) -> str:
-    """A path as Hydra's grammar takes any: quoted."""
+def _quote(folder: Path) -> str:
+    """Quote a path for Hydra's grammar."""
     return "'" + str(folder).replace("'", r"\'") + "'"
 
 
-def _reason(folder: Path, code: int) -> str:
+def _reason_of_failure(folder: Path, code: int) -> str:
     from lenet_bench.records.loading import load_sweep
 
     try:

@@ -1,4 +1,7 @@
-"""What reaches a user as a message, or not at all, instead of as a traceback."""
+"""Errors that reach the user as a message instead of a traceback, and exit codes.
+
+In: nothing. Out: exception types that the entry points catch, and what they exit with.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,16 @@ class UserError(Exception):
 
 
 class DatasetError(UserError):
-    """A data set that is missing, damaged or unfit; the message names the file, folder or key."""
+    """A data set that is missing, damaged or unusable; the message names the file or the key."""
 
 
 @contextlib.contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Let a command end quietly when what it prints is no longer read, as behind `| head`."""
+    """Let a command end quietly when nobody reads its output any more, as behind `| head`."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at its end, which must not fail again.
+        # Python flushes standard output once more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(BROKEN_PIPE) from None

@@ -1,7 +1,7 @@
-"""How the C library hands out memory: large blocks are kept between iterations.
+"""Settings of the C library's allocator: it keeps large blocks of memory between iterations.
 
-glibc returns large blocks to the system at once and pays for fresh pages at every iteration, which
-costs more than the arithmetic of a stack (docs/LOG.md).
+By default glibc returns large blocks to the system at once and needs fresh pages at every
+iteration, which costs more than the arithmetic of a stack (docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 
-# Read by glibc when a process starts, so for worker processes.
+# glibc reads these when a process starts; they are for worker processes.
 MALLOC_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
@@ -21,7 +21,7 @@ MALLOC_SETTINGS = {
 
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes started meanwhile; the user's own values win."""
+    """Set environment variables for processes started inside; the user's own values win."""
     added = [name for name in settings if name not in os.environ]
     os.environ.update({name: settings[name] for name in added})
     try:
@@ -32,7 +32,7 @@ def environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 
 def keep_memory() -> None:
-    """Apply what `MALLOC_SETTINGS` ask for to this running process, as far as glibc allows."""
+    """Apply the meaning of `MALLOC_SETTINGS` to this process, as far as glibc allows."""
     if not sys.platform.startswith("linux"):
         return
     with contextlib.suppress(OSError, AttributeError):  # another C library than glibc

@@ -15,10 +15,10 @@ from lenet_bench.config.schema import RunConfig
 
 
 def describe(error: Any, composed: Mapping[str, Any]) -> str:
-    """One mistake found by pydantic, as `key=value: what is allowed`.
+    """Describe an error of pydantic's as `key=value: what is allowed`.
 
-    Pydantic reports a value once for each branch of its type and each item of a list; said of the
-    whole value, these are the same line, which `ConfigError` holds once.
+    Pydantic reports a value once for each branch of its type and for each item of a list. Here they
+    all become the same line about the whole value, and `ConfigError` holds it once.
     """
     names, schema = _key_and_schema(error["loc"])
     key, value, kind = ".".join(names), error["input"], error["type"]
@@ -67,19 +67,19 @@ def _key_and_schema(location: Sequence[str | int]) -> tuple[list[str], dict[str,
     schema, names = _schema(), []
     for part in location:
         if "discriminator" in schema:  # the part is the choice, which is no part of the key
-            schema = _followed(schema["discriminator"]["mapping"][part])
+            schema = _resolve(schema["discriminator"]["mapping"][part])
         elif part in schema.get("properties", {}):
             names.append(str(part))
             schema = schema["properties"][part]
-            schema = _followed(schema["$ref"]) if "$ref" in schema else schema
+            schema = _resolve(schema["$ref"]) if "$ref" in schema else schema
         else:  # an item of a list, or a branch of a union
             break
     return names, schema
 
 
-def _followed(reference: str) -> dict[str, Any]:
-    found: dict[str, Any] = _schema()["$defs"][reference.rpartition("/")[2]]
-    return found
+def _resolve(reference: str) -> dict[str, Any]:
+    definition: dict[str, Any] = _schema()["$defs"][reference.rpartition("/")[2]]
+    return definition
 
 
 def _in_words(schema: Mapping[str, Any]) -> str:

@@ -25,10 +25,10 @@ BEFORE_ESTIMATE = 3.0  # seconds of training without which an estimate would be 
 
 
 class Ticker:
-    """Tells every few seconds how many steps of something are done, once it takes that long.
+    """Prints every few seconds how many steps are done; nothing if it does not take that long.
 
     Args:
-        text: What to say; `{:,}` stands for the number of steps.
+        text: What to print; `{:,}` stands for the number of steps.
     """
 
     def __init__(self, text: str) -> None:
@@ -37,7 +37,7 @@ class Ticker:
         self._next_line = time.monotonic() + BETWEEN_TICKS
 
     def advance(self) -> None:
-        """A step is done."""
+        """Count a step."""
         self._done += 1
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + BETWEEN_TICKS
@@ -45,11 +45,11 @@ class Ticker:
 
 
 class Progress:
-    """Shows how far a sweep's training is.
+    """The progress display of one sweep.
 
     Args:
-        runs: Runs of the sweep.
-        skipped: How many of them were finished before.
+        runs: Number of runs of the sweep.
+        skipped: Number of those that were finished before.
     """
 
     def __init__(self, runs: int, skipped: int) -> None:
@@ -65,7 +65,7 @@ class Progress:
 
     @contextlib.contextmanager
     def training(self, iterations: int, stacks: int, workers: int) -> Iterator[None]:
-        """Show progress meanwhile; `iterations` are those of all runs together."""
+        """Show progress inside; `iterations` are those of all runs together."""
         self._total = iterations
         self._console.print(
             f"Training {count(self._runs - self._ended, 'run')} in {count(stacks, 'stack')}, "
@@ -85,14 +85,14 @@ class Progress:
         self._bar = None
 
     def advance(self, iterations: int) -> None:
-        """Run-iterations were done since the last call."""
+        """Add run-iterations that were done since the last call."""
         self._done += iterations
         if self._first is None:
             self._first, self._done_at_first = time.monotonic(), self._done
         self._show()
 
     def finished(self, outcomes: Sequence[Outcome]) -> None:
-        """A stack ended."""
+        """Show how the runs of a stack ended."""
         self._ended += len(outcomes)
         for outcome in outcomes:
             if outcome.status in ("diverged", "failed"):
@@ -104,7 +104,7 @@ class Progress:
         self._show()
 
     def interrupted(self) -> None:
-        """The user stopped the sweep."""
+        """Say that the user stopped the sweep."""
         self._console.print("Stopped. What was measured so far is written.")
 
     def _show(self) -> None:
@@ -124,7 +124,10 @@ class Progress:
         return ", ".join(parts)
 
     def _seconds_left(self) -> float | None:
-        """From the speed since the first report, which start-up does not slow; None at first."""
+        """Estimate from the speed since the first report, which leaves out start-up.
+
+        None while too little is known.
+        """
         if self._first is None or self._done >= self._total:
             return None
         elapsed, done = time.monotonic() - self._first, self._done - self._done_at_first

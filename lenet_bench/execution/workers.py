@@ -1,7 +1,7 @@
-"""Trains stacks on this machine: here, or in several worker processes that share the data.
+"""Trains stacks on this machine: in this process, or in several that share the data.
 
-In: stacks of runs with their data sets. Out: an outcome per run. A worker's death costs its stack
-one more try and never the others; Ctrl-C lets every worker write what it has.
+In: stacks of runs with their data sets. Out: an outcome per run. When a worker dies, its stack is
+tried once more, and the others are not affected. Ctrl-C lets every worker write what it has.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def train(
         workers: Processes; with one, the stacks are trained in this process.
         progress: Called with run-iterations done since the last call.
         finished: Called with the outcomes of a stack when it ends.
-        stop: When requested, running stacks write what they have and no other starts; the runs of
-            those others are recorded as interrupted.
+        stop: When requested, running stacks write what they have. No other stack starts; its runs
+            are recorded as interrupted.
     """
     if workers == 1:
         keep_memory()
@@ -82,7 +82,7 @@ def _train_job(
     progress: Callable[[int], None],
     stopped: Callable[[], bool],
 ) -> list[Outcome]:
-    """Train a stack; what keeps it from starting becomes the outcome of its runs."""
+    """Train a stack; an error that keeps it from starting becomes the outcome of its runs."""
     try:
         return train_stack(
             job.runs, datasets[job.dataset], index=job.index, progress=progress, stopped=stopped
@@ -150,7 +150,7 @@ class _Pool:
         pipe, workers_end = context.Pipe()
         threads = max(1, len(available_cores()) // self.workers)
         process = context.Process(target=_work, args=(workers_end, self.datasets, threads))
-        # From a terminal Ctrl-C reaches the workers too; only this process is to pass it on.
+        # A terminal sends Ctrl-C to the workers too; they shall hear of it from this process alone.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             process.start()
@@ -170,7 +170,7 @@ class _Pool:
             return
         job = self.waiting.pop(0)
         self.running[pipe] = job
-        with contextlib.suppress(OSError):  # dead already: its pipe will say so
+        with contextlib.suppress(OSError):  # the worker is dead already, as its pipe will show
             pipe.send(job)
 
     def _listen(self, pipe: Any) -> None:
@@ -190,7 +190,7 @@ class _Pool:
         process = self.processes.pop(pipe)
         process.join()
         if job is not None and self.stop():
-            # A worker that is still starting up dies of the signal that asks it to stop.
+            # The signal that asks it to stop kills a worker that is still starting up.
             self.finished(_interrupted(job))
         elif job is not None:
             self.tries[job.index] = self.tries.get(job.index, 0) + 1

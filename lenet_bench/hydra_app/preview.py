@@ -1,8 +1,8 @@
 """`plan=true`: what a sweep would train, in which stacks, how long and in how much memory.
 
 In: the configuration of a sweep as Hydra composed it. Out: a table on standard output; nothing is
-trained and nothing is written. Seconds are the operations of the plan at the rate of a matrix
-product that is timed on the spot, times the share of that rate which training reaches.
+trained, and no file is written. The time is the operations of the plan divided by the rate that
+training reaches: a fixed share of the rate of a matrix product, which is measured on the spot.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lenet_bench.planning.stacks import SweepPlan, makespan
 
 CALIBRATION = 0.2  # seconds
 SIDE = 768  # of the matrices of the calibration
-SLOWER = {"float64": 2.0}  # a float64 takes the room of two float32
+SLOWER = {"float64": 2.0}  # a float64 is as large as two float32
 EFFICIENCY = 0.8  # share of the rate of a matrix product that training reaches
 
 
@@ -123,7 +123,7 @@ def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig, *, giv
 
 
 def _options(config: DictConfig) -> tuple[EngineOptions, str]:
-    """How the launcher trains; and what to say where it is not the one that makes stacks."""
+    """How the launcher trains, and a note for the user if it is not the one that makes stacks."""
     launcher: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     if str(launcher["_target_"]).endswith(".StackedLauncher"):
         return parse_engine_options(launcher), ""
@@ -134,36 +134,40 @@ def _options(config: DictConfig) -> tuple[EngineOptions, str]:
 
 
 def _runs(jobs: Iterable[DictConfig], directory: Path, *, stacked: bool) -> dict[Path, RunConfig]:
-    """The runs of jobs by the directories they would have."""
+    """The configurations of jobs by the directories that their runs would have."""
     jobs = list(jobs)
     overrides: list[list[str]] = [
         OmegaConf.to_container(job.hydra.overrides.task)  # type: ignore[misc]
         for job in jobs
     ]
     before = HydraConfig.instance().cfg
-    found = {}
+    runs = {}
     try:
         # A launcher that runs job by job does not know what varies.
         with naming_by_what_varies(overrides) if stacked else contextlib.nullcontext():
             for job in jobs:
                 HydraConfig.instance().set_config(job)
                 name = str(OmegaConf.select(job, "hydra.sweep.subdir"))
-                found[directory / name] = current().parser.parse(plain(job))
+                runs[directory / name] = current().parser.parse(plain(job))
     finally:
         HydraConfig.instance().cfg = before
-    return found
+    return runs
 
 
 def measured_rate(at_once: int) -> float:
-    """Floating-point operations a second of so many float32 matrix products at the same time."""
+    """Measure the floating-point operations per second of several float32 matrix products.
+
+    Args:
+        at_once: How many products are computed at the same time.
+    """
 
     def multiply(_: int) -> float:
         matrix = np.ones((SIDE, SIDE), dtype=np.float32)
-        product = matrix @ matrix  # the first one starts threads of its own
+        product = matrix @ matrix  # the first product starts threads and is not measured
         shortest, end = math.inf, time.perf_counter() + CALIBRATION
         while (start := time.perf_counter()) < end:
             np.matmul(matrix, matrix, out=product)
-            # The shortest of many: others may be using the machine just now.
+            # The shortest time counts: other programs may use the machine meanwhile.
             shortest = min(shortest, time.perf_counter() - start)
         return 2.0 * SIDE**3 / shortest
 
@@ -179,7 +183,7 @@ def _totals(
     sizes: Sequence[int],
     known: bool,
 ) -> list[str]:
-    """What all stacks come to."""
+    """Lines about all stacks together."""
     lines = [
         f"{count(len(runs), 'run')} in {count(len(plan.stacks), 'stack')}, "
         f"{count(min(plan.workers, len(plan.stacks)), 'worker')}; nothing was trained."
@@ -222,6 +226,6 @@ def _time(seconds: float | None) -> str:
 
 
 def memory(size: int) -> str:
-    """Bytes as a text, such as `1.2 GiB`."""
+    """Bytes in words, such as `1.2 GiB`."""
     mebibytes = size / 2**20
     return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:,.0f} MiB"

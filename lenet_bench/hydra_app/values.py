@@ -37,7 +37,7 @@ class Request:
         given: The overrides of the run's own keys, by key.
         choices: The choice of each group that the command line sets, the first where it sweeps.
         base: The configuration composed of these choices, as plain containers.
-        refused: Keys of which the user is told already that they are wrong.
+        refused: Keys that were found wrong already.
     """
 
     given: Mapping[str, Given]
@@ -136,8 +136,8 @@ def _check_key(
     for config in concerned:
         others = set(_problems(parser.validate, config))
         for value in item.values:
-            found = _problems(parser.validate, with_key(config, item, value))
-            new = [item.as_typed(problem) for problem in found if problem not in others]
+            problems_with = _problems(parser.validate, with_key(config, item, value))
+            new = [item.as_typed(each) for each in problems_with if each not in others]
             if new:
                 problems += new
                 allowed = tuple(other for other in allowed if other is not value)

@@ -94,7 +94,7 @@ def test_a_preset_that_fails_leaves_its_claims_inconclusive(
         write_run(tmp_path / "sigmoid_tanh_relu", "a", descent(10, 0), status="failed")
         return 1
 
-    monkeypatch.setattr(command, "_wait", fails)
+    monkeypatch.setattr(command, "_run_to_the_end", fails)
     assert ended(["--output", str(tmp_path), "--only", "sigmoid_slower", "relu_twice"]) == 1
     frame = pd.read_csv(tmp_path / "claims.csv", index_col="claim")
     assert frame.loc["sigmoid_slower", "verdict"] == "inconclusive"
@@ -133,7 +133,7 @@ def test_tables_that_nobody_can_read_are_answered_before_anything_trains(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "_judged", lambda *_: pytest.fail("it went on"))
+    monkeypatch.setattr(command, "_decide_all", lambda *_: pytest.fail("it went on"))
     (tmp_path / name).write_text(content, encoding="latin-1")
     assert ended(["--output", str(tmp_path), "--only", "hard_swish_cheaper", "sigmoid_slower"]) == 1
     (line,) = capsys.readouterr().err.splitlines()

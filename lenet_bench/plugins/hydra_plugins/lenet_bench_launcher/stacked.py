@@ -1,9 +1,11 @@
 """Hydra launcher `hydra/launcher=stacked`: collects the jobs of a sweep and trains them in stacks.
 
-Hydra imports every plugin at start-up, so this file imports nothing heavy. Each job is run as Hydra
-runs it: it gets its directory, its `.hydra/` and its callbacks. The job only says what it wants to
-train (`lenet_bench.hydra_app.task`); what was said is then trained together. A task that is
-not lenet-bench's simply runs, job after job.
+In: the overrides of each job. Out: trained runs, and a `JobReturn` per job. Hydra's steps are kept:
+each job gets its directory, its `.hydra/` and its callbacks. But `lenet_bench.hydra_app.task` only
+notes what is to be trained, and then everything is trained together. The task of another program
+is simply run, job after job.
+
+Hydra imports every plugin at start-up, so this file imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ PREPARED = "{{:,}} of {:,} runs prepared"  # filled in twice
 
 @dataclass
 class StackedLauncherConf:
-    """The launcher's options; `auto` chooses."""
+    """The launcher's options, as `StackedLauncher` takes them."""
 
     _target_: str = "hydra_plugins.lenet_bench_launcher.stacked.StackedLauncher"
     engine: str = "local"
@@ -43,10 +45,10 @@ class StackedLauncher(Launcher):
     """Trains the jobs of a sweep in stacks.
 
     Args:
-        engine: Where: `local`, in processes of this machine.
-        workers: Worker processes, or `auto`: one per core.
-        stack_size: The most runs in a stack, or `auto`.
-        skip_finished: Whether runs that the sweep directory holds finished are left alone.
+        engine: What trains: `local`, processes of this machine, is the only choice so far.
+        workers: Number of worker processes, or `auto`: one per core.
+        stack_size: The most runs in a stack, or `auto`: what suits the device.
+        skip_finished: Whether finished runs in the sweep directory are left alone.
     """
 
     def __init__(
@@ -63,9 +65,9 @@ class StackedLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Remember what Hydra hands over, and speed up its loader.
+        """Keep what Hydra hands over, and compose jobs fast.
 
-        The sweeper holds the same context, and composes every job once before it launches them.
+        The sweeper holds the same context and composes every job once before it launches them.
         """
         from lenet_bench.hydra_app.fast_composition import COMPOSED, compose_fast
 
