@@ -18,31 +18,19 @@ MAX_FILE_LINES = 600
 MAX_CLASS_LINES = 250
 MAX_ROOT_MODULES = 4  # beside the rooms, which are folders
 
-# Files that are still being split: they may break the rules on length until they are.
-STILL_TOO_LONG: frozenset[str] = frozenset()
 
-
-def broken_rules(root: Path = ROOT, exempt: frozenset[str] = STILL_TOO_LONG) -> Iterator[str]:
+def broken_rules(root: Path = ROOT) -> Iterator[str]:
     """Check every Python file below `FOLDERS`, and the modules at the root of the package.
 
     Args:
         root: The checkout.
-        exempt: Files that may be too long, or hold a class that is.
 
     Yields:
         A line per broken rule: where it is broken, how, and what is allowed.
     """
-    paths = {
-        path.relative_to(root).as_posix(): path
-        for folder in FOLDERS
-        for path in sorted((root / folder).rglob("*.py"))
-    }
-    for name, path in paths.items():
-        if name not in exempt:
-            yield from _too_long(name, path)
-    for name in sorted(exempt):
-        if name not in paths or not any(_too_long(name, paths[name])):
-            yield f"{name}: is not too long (any more); remove it from STILL_TOO_LONG"
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            yield from _too_long(path.relative_to(root).as_posix(), path)
 
     modules = sorted(path.name for path in (root / "lenet_bench").glob("*.py"))
     if len(modules) > MAX_ROOT_MODULES:
