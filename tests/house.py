@@ -1,4 +1,4 @@
-"""The house rules that ruff does not know: how long a file and a class may be, where modules stand.
+"""The house rules that ruff does not know: length of files and classes, what a room says of itself.
 
 In: a checkout. Out: a line per broken rule, and exit code 1 if there is one. Run by `make lint`:
 
@@ -17,10 +17,11 @@ FOLDERS = ("lenet_bench", "benchmarks", "docs", "tests")
 MAX_FILE_LINES = 600
 MAX_CLASS_LINES = 250
 MAX_ROOT_MODULES = 4  # beside the rooms, which are folders
+ROOM_WORDS = ("In:", "Out:", "May import:")  # in the docstring of every room
 
 
 def broken_rules(root: Path = ROOT) -> Iterator[str]:
-    """Check every Python file below `FOLDERS`, and the modules at the root of the package.
+    """Check every Python file below `FOLDERS`, the rooms, and the modules beside them.
 
     Args:
         root: The checkout.
@@ -31,6 +32,12 @@ def broken_rules(root: Path = ROOT) -> Iterator[str]:
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*.py")):
             yield from _too_long(path.relative_to(root).as_posix(), path)
+
+    for room in sorted((root / "lenet_bench").glob("*/__init__.py")):
+        words = ast.get_docstring(ast.parse(room.read_text(encoding="utf-8"))) or ""
+        if missing := [word for word in ROOM_WORDS if word not in words]:
+            name = room.relative_to(root).as_posix()
+            yield f"{name}: its docstring does not say {', '.join(missing)}"
 
     modules = sorted(path.name for path in (root / "lenet_bench").glob("*.py"))
     if len(modules) > MAX_ROOT_MODULES:

@@ -56,6 +56,16 @@ def test_a_class_of_250_lines_passes_and_one_of_251_is_refused(checkout: Path) -
     assert line.startswith("lenet_bench/model/stack.py:2: class Long has 251 lines, at most 250 ")
 
 
+def test_a_room_that_does_not_say_what_it_may_import_is_refused(checkout: Path) -> None:
+    room = checkout / "lenet_bench" / "model" / "__init__.py"
+    room.write_text('"""The networks.\n\nIn: images. Out: logits.\nMay import: `common`.\n"""\n')
+    assert list(broken_rules(checkout)) == []
+    room.write_text('"""The networks.\n\nIn: images.\n"""\n')
+    assert list(broken_rules(checkout)) == [
+        "lenet_bench/model/__init__.py: its docstring does not say Out:, May import:"
+    ]
+
+
 def test_a_fifth_module_beside_the_rooms_is_refused(checkout: Path) -> None:
     (checkout / "lenet_bench" / "utils.py").write_text("")
     (line,) = broken_rules(checkout)
