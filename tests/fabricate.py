@@ -71,6 +71,7 @@ def write_run(
     dead: Mapping[str, float] | None = None,
     test_accuracy: float | None = None,
     preset: str | None = None,
+    fingerprint: str | None = None,
     **changes: Any,
 ) -> Path:
     """One run directory with the given training losses; the rest follows from them."""
@@ -123,7 +124,7 @@ def write_run(
         "device": "cpu",
         "dataset": {
             "name": config["dataset"]["name"],
-            "fingerprint": f"f{classes}",
+            "fingerprint": fingerprint or f"f{classes}",
             "classes": classes,
             "train": 1297,
             "validation": 200,

@@ -1,9 +1,9 @@
-"""Verdicts: `summarise`'s frame in, a row per pair of lines and quantity out.
+"""Verdicts: the frame of `summarise` in, a row per pair of lines and quantity out.
 
-Within a panel (all that varies besides lines and seeds is equal) every line is compared with every
-other, paired by seed. The comparisons of one quantity in one panel make a table, over which Holm's
-correction goes. No run is dropped silently: `outcomes` says what a run counts as that diverged or
-never reached a target, and the verdict says how many did.
+The runs of a panel differ only in line and seed. Every line of a panel is compared with every other
+one, paired by seed. Holm's correction goes over the comparisons of one quantity in one panel. No
+run is dropped silently: `outcomes` says what a run counts as that diverged or never reached a
+target, and the verdict says how many did.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lenet_bench.analysis.statistics import MIN_SEEDS, Floats, holm, paired
 from lenet_bench.records.schema import COMPARISONS, names
 
 MOST_PAIRS = 300
-"""With more pairs than this, each line is compared with one reference only."""
+"""If there are more pairs, each line is compared with one reference only."""
 
 Bools = npt.NDArray[np.bool_]
 
@@ -35,7 +35,15 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Quantity:
-    """How a quantity reads: its name, less and more of it, and its unit (after `scale`)."""
+    """How a quantity is put into words.
+
+    Attributes:
+        words: Its name.
+        less: What it is called if there is less of it.
+        more: What it is called if there is more of it.
+        unit: Its unit, which follows numbers.
+        scale: The factor from recorded numbers to this unit.
+    """
 
     words: str
     less: str
@@ -61,15 +69,17 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
 
 
 def pairwise(summary: pd.DataFrame) -> pd.DataFrame:
-    """Every comparison of a sweep.
+    """Make the frame of `comparisons.csv`: every comparison of a sweep.
 
-    Columns: the keys that tell panels apart, then those of `COMPARISONS`. `a` and `b` are labels of
-    lines, `seeds` how many pairs have values, `mean_a` and `mean_b` their means,
-    `difference` that of a - b (0 where neither of a pair reached the target) with its 95 %
-    interval from `low` to `high`, `p_value` the paired t test's and `p_holm` the same after
-    Holm's correction, `probability` that a > b, `never_a` and `never_b` how many of the
-    paired runs never reached the target. The verdict names a difference only when `p_holm` is at
-    most 0.05 and the interval leaves 0 out.
+    A verdict names a difference only if the p value after Holm's correction is at most 0.05 and the
+    interval does not contain 0. Two runs of a pair that both never reached a target do not differ.
+
+    Args:
+        summary: The frame of `summarise`.
+
+    Returns:
+        The keys that distinguish panels, then the columns of
+        `lenet_bench.records.schema.COMPARISONS`.
     """
     line_keys, panel_keys = split_keys(summary)
     summary = summary.copy()
@@ -103,7 +113,7 @@ def is_distinguishable(row: Mapping[str, Any] | pd.Series[Any]) -> bool:
 
 
 def scope(summary: pd.DataFrame) -> str:
-    """In words, when there were too many pairs: what each line was compared with; else empty."""
+    """Say what each line is compared with, if there are too many pairs; else an empty text."""
     line_keys, panel_keys = split_keys(summary)
     sizes = [len(panel[line_keys].drop_duplicates()) for _, panel in panels_of(summary, panel_keys)]
     pairs = _count_pairs(sizes)
@@ -115,7 +125,7 @@ def scope(summary: pd.DataFrame) -> str:
 
 
 def panels_of(summary: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The panels that these keys make: the keys' values, and the runs."""
+    """Split runs into panels by the values of these keys: the values, and the runs."""
     if not keys:
         return [({}, summary)]
     return [
@@ -125,7 +135,7 @@ def panels_of(summary: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, An
 
 
 def format_difference(name: str, difference: float, low: float, high: float) -> str:
-    """`0.034 [0.020, 0.048]` with unit: two digits of half of the interval's width."""
+    """Format as `0.034 [0.020, 0.048]` with its unit, to two digits of half of the interval."""
     quantity = QUANTITIES[name]
     values = [quantity.scale * value for value in (difference, low, high)]
     half = (values[2] - values[1]) / 2
@@ -136,7 +146,7 @@ def format_difference(name: str, difference: float, low: float, high: float) -> 
 
 
 def _by_seed(lines: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """The lines' runs, each with a row for every seed that any of them has, in the same order."""
+    """Align the runs of lines by seed: each gets a row for every seed that any of them has."""
     runs = [line.drop_duplicates("seed", keep="last").set_index("seed") for line in lines]
     seeds = pd.Index(pd.unique(np.concatenate([line.index for line in runs])))
     return [line.reindex(seeds) for line in runs]
@@ -145,7 +155,7 @@ def _by_seed(lines: list[pd.DataFrame]) -> list[pd.DataFrame]:
 def _table(
     labels: list[str], lines: list[pd.DataFrame], pairs: list[tuple[int, int]], name: str
 ) -> list[dict[str, Any]]:
-    """The comparisons of one quantity in one panel, corrected together."""
+    """Compare the pairs of one panel in one quantity, with one correction for all of them."""
     value, never = _columns_of(name)
     values = [line[value].to_numpy(np.float64) for line in lines]
     nevers = [line[never].eq(True).to_numpy(bool) for line in lines]
@@ -158,22 +168,22 @@ def _table(
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
         of_a, of_b = _raise_bounds(values[a], values[b], nevers[a], nevers[b])
-        one = paired(of_a, of_b)
+        result = paired(of_a, of_b)
         both = np.isfinite(of_a) & np.isfinite(of_b)
         rows.append(
             {
                 "quantity": name,
                 "a": labels[a],
                 "b": labels[b],
-                "seeds": one.n,
-                "mean_a": of_a[both].mean() if one.n else np.nan,
-                "mean_b": of_b[both].mean() if one.n else np.nan,
-                "difference": one.mean,
-                "low": one.low,
-                "high": one.high,
-                "p_value": one.p_value,
-                "effect_size": one.effect_size,
-                "probability": one.probability,
+                "seeds": result.n,
+                "mean_a": of_a[both].mean() if result.n else np.nan,
+                "mean_b": of_b[both].mean() if result.n else np.nan,
+                "difference": result.mean,
+                "low": result.low,
+                "high": result.high,
+                "p_value": result.p_value,
+                "effect_size": result.effect_size,
+                "probability": result.probability,
                 "never_a": int(nevers[a][both].sum()),
                 "never_b": int(nevers[b][both].sum()),
             }
@@ -188,13 +198,14 @@ def _table(
 def _raise_bounds(a: Floats, b: Floats, never_a: Bools, never_b: Bools) -> tuple[Floats, Floats]:
     """Raise the values of runs that never reached the target to those of their partners.
 
-    They are lower bounds: however quickly such a run spent its budget, it was not the sooner one.
+    They are lower bounds: however quickly such a run spent its budget, it was not sooner.
     """
     latest = np.maximum(a, b)
     return np.where(never_a, latest, a), np.where(never_b, latest, b)
 
 
 def _verdict(name: str, row: Mapping[str, Any], diverged: Mapping[str, str]) -> str:
+    """The verdict of a comparison, with how many runs diverged or never reached the target."""
     never = {row["a"]: row["never_a"], row["b"]: row["never_b"]}
     if name in outcomes.REACHED:
         parts = [
@@ -206,6 +217,7 @@ def _verdict(name: str, row: Mapping[str, Any], diverged: Mapping[str, str]) -> 
 
 
 def _in_words(name: str, row: Mapping[str, Any]) -> str:
+    """What a comparison shows: `tanh higher by 0.034 [0.020, 0.048]`."""
     quantity = QUANTITIES[name]
     if row["seeds"] < MIN_SEEDS:
         return f"no verdict: fewer than {MIN_SEEDS} seeds"
@@ -221,7 +233,8 @@ def _in_words(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _columns_of(name: str) -> tuple[str, str]:
-    return f"{name} judged", f"{name} never"
+    """The columns that hold what runs count as, and whether they never reached the target."""
+    return f"{name} counted", f"{name} never"
 
 
 def _count_pairs(sizes: Iterable[int]) -> int:

@@ -1,8 +1,8 @@
-"""What is compared with what: runs in; which keys make lines and which make panels out.
+"""What is compared with what: runs in, lines and panels out.
 
-A line is what a reader compares: an activation, with its parameters where these vary. Everything
-else that varies (init, learning rate, dataset, ...) makes panels, so that only seeds are ever
-averaged or paired. With a single activation the lines are the values of one other key.
+Lines are compared with each other. A line is an activation, with its parameters if these vary. With
+a single activation, the lines are the values of one other key. Every other key that varies (init,
+learning rate, dataset, ...) makes panels, so that only seeds are ever averaged or paired.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_LINES_OF_ONE_KEY = 8
 
 
 def split_keys(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """The keys whose values tell lines apart, and those that tell panels apart."""
+    """The keys that distinguish lines, and those that distinguish panels."""
     varying = [key for key in group_keys(runs) if key != "activation"]
     parameters = [key for key in varying if key.startswith("activation.")]
     others = [key for key in varying if key not in parameters]
@@ -35,13 +35,14 @@ def split_keys(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
 def lines_in_order(
     runs: pd.DataFrame, keys: list[str], among: pd.DataFrame | None = None
 ) -> list[tuple[str, pd.DataFrame]]:
-    """Label and runs of every line: the zoo's order, then parameters; or ascending values.
+    """Split runs into lines: the label and the runs of each.
 
-    A line is one combination of the keys' values; that a key has none is a value too.
+    A line is one combination of the keys' values, where a missing value is a value too. Lines stand
+    in the order of the zoo and then of their parameters, or of the values of the one key.
 
     Args:
         runs: The runs, often those of one panel.
-        keys: What tells lines apart, as `split_keys` says.
+        keys: The keys that distinguish lines, from `split_keys`.
         among: The runs of all panels, so that a line has the same label in each of them.
     """
     if keys[0] != "activation":
@@ -62,12 +63,12 @@ def lines_in_order(
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a run has no such key, or none set."""
+    """Whether a value is missing: the run does not have the key, or it is null."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def describe_value(value: Any) -> str:
-    """A configuration value as a reader would type it: 0.1, 1, true, none."""
+    """Format a value of the configuration for readers: 0.1, 1, true, none."""
     if is_missing(value):
         return "none"
     if isinstance(value, bool | np.bool_):
@@ -78,10 +79,10 @@ def describe_value(value: Any) -> str:
 
 
 def line_labels(frame: pd.DataFrame, parameters: list[str]) -> pd.Series[Any]:
-    """`leaky_relu negative_slope=0.1`, row by row: the activation and the parameters that it has.
+    """Label rows by activation and parameters, as in `leaky_relu negative_slope=0.1`.
 
-    A user's own activation is `custom` and its class, with as much of the import path as tells it
-    from the others in the frame. Rows with different values never have the same label.
+    A user's own activation is `custom` and its class, with as much of the import path as it takes
+    to distinguish it from the others in the frame.
     """
     path = "activation.path"
     paths = frame[path].dropna().astype(str) if path in frame else pd.Series(dtype="str")
@@ -101,7 +102,7 @@ def line_labels(frame: pd.DataFrame, parameters: list[str]) -> pd.Series[Any]:
 
 
 def ordered(values: pd.Series[Any]) -> list[Any]:
-    """Distinct values: numbers ascending, names in order of appearance; missing last."""
+    """Distinct values: numbers ascending, names in order of appearance, a missing one last."""
     distinct = [value for value in values.drop_duplicates() if not is_missing(value)]
     if pd.api.types.is_numeric_dtype(values):
         distinct.sort()
@@ -117,13 +118,13 @@ def rank_of_values(values: pd.Series[Any]) -> pd.Series[int]:
 
 
 def holding(runs: pd.DataFrame, key: str, value: Any) -> pd.DataFrame:
-    """The runs with this value, or those without one."""
+    """The runs that have this value, which may be missing."""
     same = runs[key].isna() if is_missing(value) else runs[key] == value
     return runs[same]
 
 
 def activation_rank(name: str) -> int:
-    """Position in the zoo's own order; the user's activations come last."""
+    """The position of an activation in the zoo; the user's own come last."""
     names = list(ACTIVATIONS)
     return names.index(name) if name in names else len(names)
 

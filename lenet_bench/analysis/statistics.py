@@ -1,8 +1,8 @@
-"""Paired statistics over seeds: values of two settings in, a verdict's numbers out.
+"""Paired statistics over seeds: the values of two settings in, the numbers of a verdict out.
 
-The same seed gives the same initial weights and batches to every activation, so that runs pair by
-seed and a difference is judged by its spread over seeds. Numbers in, numbers out: which runs are
-compared, and what is said of it, is for `lenet_bench.analysis.comparisons`.
+The same seed gives the same initial weights and batches to every activation. So runs are paired by
+seed, and a difference is judged by its spread over seeds. Which runs are compared, and what is said
+about the result, is decided in `lenet_bench.analysis.comparisons`.
 """
 
 from __future__ import annotations
@@ -19,22 +19,26 @@ from scipy import special, stats
 Floats = npt.NDArray[np.float64]
 
 MIN_SEEDS = 3
-"""Fewer pairs give numbers but no verdict."""
+"""With fewer pairs there are numbers but no verdict."""
 
 MOST_ENUMERATED = 8
-"""Up to this many pairs every resample is taken (6,435 that differ, of 8^8), else a sample."""
+"""Up to this many pairs all resamples are used (of 8^8, 6,435 are distinct), else a sample."""
 
 RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class Paired:
-    """a - b over seeds.
+    """The differences a - b over seeds; what cannot be known from so few pairs is NaN.
 
-    `n` pairs; `mean` of the differences with its 95 % bootstrap interval from `low` to
-    `high`; `p_value` of the two-sided paired t test; `effect_size`, the mean in standard
-    deviations of the differences with Hedges' correction; `probability` that a > b, the share
-    of pairs, of which ties count half. What cannot be known from so few pairs is NaN.
+    Attributes:
+        n: The number of pairs.
+        mean: The mean difference.
+        low: The lower end of its 95 % bootstrap interval.
+        high: The upper end.
+        p_value: Of the two-sided paired t test.
+        effect_size: The mean in standard deviations of the differences, with Hedges' correction.
+        probability: The share of pairs with a > b; ties count half.
     """
 
     n: int
@@ -47,27 +51,27 @@ class Paired:
 
 
 def paired(a: npt.ArrayLike, b: npt.ArrayLike) -> Paired:
-    """Compare a with b, paired by position; pairs that lack a finite value are dropped.
+    """Compare a with b, paired by position; pairs without two finite values are dropped.
 
-    Where all of a are one value and all of b another (say, every run of one setting reached a
-    target at the same evaluation and none of the other ever did), there is no spread for a t test,
-    and p is 2 * 4^-n: no distribution that a and b might share does this more often.
+    If all values of a are equal and so are all values of b, there is no spread for a t test. (This
+    happens when every run of one setting reaches a target at the same evaluation and no run of the
+    other does.) Then p is 2 * 4^-n: no distribution that a and b might share does this more often.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     there = np.isfinite(first) & np.isfinite(second)
     first, second = first[there], second[there]
-    found = one_sample(first - second)
-    if found.n > 1 and found.mean and np.ptp(first) == np.ptp(second) == 0:
-        return replace(found, p_value=2.0 * 4.0**-found.n)
-    return found
+    result = one_sample(first - second)
+    if result.n > 1 and result.mean and np.ptp(first) == np.ptp(second) == 0:
+        return replace(result, p_value=2.0 * 4.0**-result.n)
+    return result
 
 
 def one_sample(values: npt.ArrayLike) -> Paired:
-    """The same for ready-made differences, or whatever else is 0 when there is no effect.
+    """Describe differences, or other values that are 0 when there is no effect.
 
-    Differences that are all equal leave nothing to estimate a spread from: the interval is the
-    point, the effect size infinite, and p is that of the sign-flip test, 2^(1 - n), since Student's
-    would claim certainty; all zero, p is 1 and the effect size 0.
+    Differences that are all equal have no spread. Then the interval is a point, the effect size is
+    infinite, and p is that of the sign-flip test, 2^(1 - n), because Student's test would claim
+    certainty. If all are zero, p is 1 and the effect size 0.
     """
     d = _finite(values)
     n = len(d)
@@ -90,12 +94,12 @@ def one_sample(values: npt.ArrayLike) -> Paired:
 def bootstrap_interval(values: npt.ArrayLike) -> tuple[float, float]:
     """95 % interval of the mean by the studentised bootstrap (Efron and Tibshirani 1993, 12.5).
 
-    The percentile and BCa intervals of 5 values hold the true mean in 82 to 84 % of cases, since
-    no resample leaves the data's range; the studentised one does in 93 to 95 %, and where the
-    distribution is skewed more often than Student's. Resamples without spread have no t and are
-    left out, and t is cut off at Student's 99.95 % quantile: two values that nearly tie would
-    otherwise make the interval endless. Below 4 values there are too few distinct resamples, and
-    the interval is Student's. The same values give the same interval.
+    With 5 values, percentile and BCa intervals contain the true mean in only 82 to 84 % of cases,
+    because no resample leaves the range of the data. The studentised interval contains it in 93 to
+    95 %, and more often than Student's where the distribution is skewed. Resamples without spread
+    have no t and are left out. t is cut off at Student's 99.95 % quantile; otherwise two values
+    that nearly tie would make the interval endless. With fewer than 4 values there are too few
+    distinct resamples, and the interval is Student's. The same values give the same interval.
     """
     d = _finite(values)
     n = len(d)
@@ -123,9 +127,10 @@ def bootstrap_interval(values: npt.ArrayLike) -> tuple[float, float]:
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
-    """Holm's (1979) adjusted p values: at most 5 % chance of any false one among those <= 0.05.
+    """Adjust p values by Holm's method (1979).
 
-    NaN is no test: it stays NaN and is not counted.
+    The chance of any false one among those at or below 0.05 is then at most 5 %. NaN stays NaN and
+    does not count as a test.
     """
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(p.shape, np.nan)
@@ -137,13 +142,13 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def equivalence(differences: npt.ArrayLike, margin: float) -> float:
-    """Two one-sided t tests (Schuirmann 1987): a p value, small when |mean| is below `margin`.
+    """The p value of two one-sided t tests (Schuirmann 1987), small if |mean| is below `margin`.
 
-    NaN for fewer than two differences. When all are equal it is the sign-flip test's 2^-n, or 1
-    outside of the margin.
+    It is NaN for fewer than two differences. If all are equal, it is that of the sign-flip test,
+    2^-n, or 1 outside of the margin.
 
     Raises:
-        ValueError: the margin is not positive.
+        ValueError: The margin is not positive.
     """
     if not margin > 0:
         raise ValueError(f"margin={margin}: must be above 0, in the unit of the differences")
@@ -163,7 +168,7 @@ def _finite(values: npt.ArrayLike) -> Floats:
 
 
 def _without_spread(d: Floats) -> bool:
-    """All equal, but for rounding."""
+    """Whether all values are equal except for rounding."""
     return bool(np.ptp(d) <= 1e-9 * np.abs(d).max())
 
 
@@ -180,9 +185,9 @@ def _hedges(n: int) -> float:
 def _resamples(n: int) -> tuple[Floats, Floats]:
     """How often each of n values occurs in each of R resamples (R, n), and their weights (R,)."""
     if n > MOST_ENUMERATED:
-        drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-        return drawn.astype(np.float64), np.full(RESAMPLES, 1 / RESAMPLES)
-    # Stars and bars: n - 1 bars among 2n - 1 places part the n draws between the n values.
+        sampled = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
+        return sampled.astype(np.float64), np.full(RESAMPLES, 1 / RESAMPLES)
+    # Stars and bars: n - 1 bars among 2n - 1 places distribute the n draws over the n values.
     bars = np.array(list(combinations(range(2 * n - 1), n - 1)))
     edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, 2 * n - 1)))
     counts = np.diff(edges, axis=1) - 1.0

@@ -1,10 +1,10 @@
-"""The numbers under the figures: a row per run, then a row per configuration.
+"""A sweep as numbers: a row per run, then a row per configuration.
 
-In goes a `lenet_bench.records.loading.Sweep`; out come `summary.csv`'s frame and the
-comparison over seeds. A group is a configuration without its seed. Intervals are Student's t,
-95 %, over the seeds; one seed has none. Final values count only for runs that finished; a run
-that diverged stays in the table as one that never reached the target. Of a run whose record ends
-before it does, nobody knows: it counts neither as having reached the target nor as never.
+In: a `lenet_bench.records.loading.Sweep`. Out: the frame of `summary.csv`, and averages over seeds.
+A group is a configuration without its seed. Intervals are Student's 95 % intervals over the seeds;
+one seed has none. Final values are those of runs that finished. A run that diverged is counted as
+one that never reached the target. If the record of a run ends before the run did, nobody knows:
+the run counts neither as having reached the target nor as never.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
 
 WINDOW = 25
-"""Iterations of the trailing mean by which a run's loss is judged: single batches are noisy."""
+"""Iterations whose mean loss is compared with the target, because single batches are noisy."""
 
 AVERAGED = ("final_train_loss", "mean_train_loss", "iterations_to_target", "test_accuracy")
-"""Columns of the summary that the group table averages over seeds."""
+"""The columns of the summary that are averaged over seeds."""
 
 SUMMARY = schema.names(schema.SUMMARY)
 
@@ -53,7 +53,7 @@ def interval(values: npt.ArrayLike) -> Interval:
 
 
 def mean_and_half_width(values: Floats) -> tuple[Floats, Floats]:
-    """Over axis 0 (N runs), ignoring values that are not finite: mean and half of the interval.
+    """Mean over axis 0 (N runs) and half of its 95 % interval, of the values that are finite.
 
     The half width is t(0.975, n - 1) s / sqrt(n) with the sample deviation s; NaN for n < 2.
     """
@@ -68,9 +68,9 @@ def mean_and_half_width(values: Floats) -> tuple[Floats, Floats]:
 
 
 def iterations_to_target(iterations: npt.ArrayLike, losses: npt.ArrayLike, target: float) -> float:
-    """The first iteration whose last `WINDOW` losses have a mean at or below `target`.
+    """The first iteration at which the mean of the last `WINDOW` losses is at or below `target`.
 
-    NaN when there is none; a run shorter than the window never gets there.
+    NaN if there is none, as in every run that is shorter than the window.
     """
     values = np.asarray(losses, dtype=np.float64)
     if len(values) < WINDOW:
@@ -81,24 +81,24 @@ def iterations_to_target(iterations: npt.ArrayLike, losses: npt.ArrayLike, targe
 
 
 def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
-    """A row per run: configuration, status, final and best metrics, seconds.
+    """Make the frame of `summary.csv`: a row per run with its configuration and results.
 
-    `final_train_loss` is the mean over the last 25 iterations, `mean_train_loss` over the
-    whole run (nats); both are NaN where a finished run's `train.csv` is not complete.
-    `target_loss` is the argument, else the run's `report.target_loss`, else half of chance,
-    ln(classes) / 2; a run that diverged never reached it, whatever its loss had been before.
-    `target_reached` is missing where the record cannot tell. Likewise `iterations_to_accuracy`
-    is the first evaluation whose validation accuracy is at least `target_accuracy`, half-way
-    between chance and 1. Seconds to a target are the run's seconds times its share of iterations
-    by then. Evaluation metrics come from `evaluation.csv`; where a run has none, from
-    `status.json`.
+    `lenet_bench.records.schema.SUMMARY` says what the columns mean. Losses over the whole run are
+    NaN if the `train.csv` of a finished run is not complete. A run that diverged never reached a
+    target, whatever its loss was before. Metrics of evaluations come from `evaluation.csv`, or from
+    `status.json` if that file has none.
+
+    Args:
+        sweep: The runs.
+        target_loss: The target in nats. By default it is the run's own `report.target_loss`, else
+            half of the loss of chance, ln(classes) / 2.
     """
     runs = sweep.runs
     frame = runs.drop(columns=[c for c in OUTCOMES if c not in ("run", "sweep", *SUMMARY)])
     frame["target_loss"] = _targets(runs, target_loss)
     train = pd.DataFrame(
         [
-            _judge(losses, target)
+            _describe_losses(losses, target)
             for losses, target in zip(_losses(sweep), frame["target_loss"], strict=True)
         ],
         columns=["iteration", "final_train_loss", "mean_train_loss", "iterations_to_target"],
@@ -119,13 +119,13 @@ def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
     per_iteration = runs["seconds"] / runs["iteration"].where(runs["iteration"] > 0)
     frame["seconds_to_target"] = frame["iterations_to_target"] * per_iteration
     frame["target_accuracy"] = (1 + 1 / runs["classes"]) / 2
-    first, last = _accurate(sweep, frame["target_accuracy"])
+    first, last = _evaluations_to_accuracy(sweep, frame["target_accuracy"])
     frame["iterations_to_accuracy"] = first.mask(diverged)
     reached = frame["iterations_to_accuracy"].notna().astype("boolean")
     whole = finished & (last >= runs["iteration"]) & runs["classes"].notna()
     frame["accuracy_reached"] = reached.where(reached | diverged | whole)
     frame["seconds_to_accuracy"] = frame["iterations_to_accuracy"] * per_iteration
-    evaluated = _evaluated(sweep)
+    evaluated = _evaluation_metrics(sweep)
     recorded = {
         "evaluated_train_loss": "train_loss",
         "evaluated_train_accuracy": "train_accuracy",
@@ -140,15 +140,18 @@ def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
 
 
 def summarise_groups(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row per configuration without its seed, from `summarise`'s frame.
+    """Average over seeds: a row per configuration without its seed.
 
-    Columns: `activation` and the keys that vary; `runs`, `seeds` and how many `finished`,
-    `diverged`, `failed` or are `unfinished`; for each averaged column its `_mean`,
-    `_low`, `_high` and `_n`; how many `reached` the target and how many `never` did, and
-    `iterations_to_target_median`. The mean of
-    `iterations_to_target` is given only when every run got there; the median counts runs that
-    `never` did as infinitely slow, is NaN when it is one of those, and leaves out runs whose
-    record cannot tell.
+    Args:
+        summary: The frame of `summarise`.
+
+    Returns:
+        Columns: `activation` and the keys that vary; `runs`, `seeds` and how many runs `finished`,
+        `diverged`, `failed` or are `unfinished`; for each averaged column its `_mean`, `_low`,
+        `_high` and `_n`; how many runs `reached` the target, how many `never` did, and
+        `iterations_to_target_median`. The mean of `iterations_to_target` is given only if every
+        run reached the target. The median counts runs that never did as infinitely slow (NaN if it
+        is one of them) and leaves out runs whose record cannot tell.
     """
     keys = group_keys(summary)
     rows = []
@@ -180,13 +183,18 @@ def summarise_groups(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def group_keys(runs: pd.DataFrame) -> list[str]:
-    """What tells the groups of these runs apart: the activation and every key that varies."""
+    """The keys that distinguish groups of runs: the activation and every key that varies."""
     varying = [key for key in varying_keys(runs.drop(columns=_measured(runs))) if key in runs]
     return ["activation", *(key for key in varying if key != "activation")]
 
 
 def describe_target(summary: pd.DataFrame, given: float | None = None) -> str:
-    """`target loss 1.151 nats (half of chance, ln(10)/2)`, one part per distinct target."""
+    """Say what the target is: `target loss 1.151 nats (half of chance, ln(10)/2)`.
+
+    Args:
+        summary: The frame of `summarise`.
+        given: The target that `summarise` was given, if any.
+    """
     parts: dict[str, list[str]] = {}
     for _, group in summary.groupby(["target_loss", "classes"], dropna=False):
         target, classes = float(group["target_loss"].iloc[0]), float(group["classes"].iloc[0])
@@ -216,7 +224,7 @@ def _targets(runs: pd.DataFrame, given: float | None) -> pd.Series[float]:
 
 
 def _losses(sweep: Sweep) -> list[tuple[npt.NDArray[np.int64], Floats]]:
-    """Iterations and losses of every run, in the order of `sweep.runs`."""
+    """The iterations and losses of every run, in the order of `sweep.runs`."""
     train = sweep.train
     rows = train.groupby("run", observed=True, sort=False).indices
     iterations, losses = train["iteration"].to_numpy(), train["loss"].to_numpy()
@@ -227,7 +235,7 @@ def _losses(sweep: Sweep) -> list[tuple[npt.NDArray[np.int64], Floats]]:
 def _warn_of_short_records(
     runs: pd.DataFrame, last: pd.Series[float], readable: pd.Series[bool]
 ) -> None:
-    """Name the finished runs whose losses end early; the loader names those without any."""
+    """Warn of finished runs whose losses end early; reading already warned of those without any."""
     for number in runs.index[readable & (last < runs["iteration"])]:
         run = runs.loc[number]
         log.warning(
@@ -236,7 +244,7 @@ def _warn_of_short_records(
         )  # fmt: skip
 
 
-def _judge(
+def _describe_losses(
     recorded: tuple[npt.NDArray[np.int64], Floats], target: float
 ) -> tuple[float, float, float, float]:
     """Last iteration, final loss, mean loss, iterations to the target."""
@@ -247,8 +255,10 @@ def _judge(
     return float(iterations[-1]), losses[-WINDOW:].mean(), losses.mean(), reached
 
 
-def _accurate(sweep: Sweep, targets: pd.Series[float]) -> tuple[pd.Series[float], pd.Series[float]]:
-    """The first evaluation at or above the target accuracy, and the last one, run by run."""
+def _evaluations_to_accuracy(
+    sweep: Sweep, targets: pd.Series[float]
+) -> tuple[pd.Series[float], pd.Series[float]]:
+    """By run: the iteration of the first evaluation at the target accuracy, and of the last one."""
     rows = sweep.evaluation[sweep.evaluation["split"] == "validation"]
     runs = sweep.runs["run"]
     target = rows["run"].map(dict(zip(runs, targets, strict=True))).astype("float64")
@@ -260,8 +270,8 @@ def _accurate(sweep: Sweep, targets: pd.Series[float]) -> tuple[pd.Series[float]
     return first_of, last_of
 
 
-def _evaluated(sweep: Sweep) -> pd.DataFrame:
-    """Final and best metrics out of the evaluations, a row per run in the order of the runs."""
+def _evaluation_metrics(sweep: Sweep) -> pd.DataFrame:
+    """Final and best metrics from `evaluation.csv`, a row per run in the order of `sweep.runs`."""
     evaluation = sweep.evaluation
     columns: dict[str, pd.Series[Any]] = {}
     for split in ("train", "validation", "test"):

@@ -1,10 +1,10 @@
-"""Shared and tuned learning rates: `summarise`'s frame in, what was chosen and its results out.
+"""Shared and tuned learning rates: the frame of `summarise` in, chosen rates and their results out.
 
-An activation compared at a learning rate that suits another one loses for the wrong reason. Where
-a sweep varies `lr`, each line (an activation with its parameters) therefore gets the rate that
-is best for it, beside the one rate that is best for all lines of a panel together. The first seeds
-choose, by validation loss, and only the others report: what was chosen on a run's luck is not
-judged by the same luck.
+An activation that is compared at a learning rate that suits another one loses for the wrong reason.
+So if a sweep varies `lr`, there are two comparisons: at one shared rate, which is best for all
+lines of a panel together, and at the best rate of each line (an activation with its parameters).
+The first seeds choose the rates by validation loss, and only the other seeds report: a rate that
+was chosen by luck must not be judged by the same luck.
 """
 
 from __future__ import annotations
@@ -23,12 +23,22 @@ from lenet_bench.analysis.summary import group_keys, interval
 from lenet_bench.records.schema import SETTINGS, TUNED, TUNED_QUANTITIES, names
 
 COUNTED = {"validation_loss": "final_validation_loss"}
-"""Columns of the summary whose name in `tuned.csv` is another."""
+"""The columns of the summary whose names in `tuned.csv` differ."""
 
 
 @dataclass(frozen=True)
 class _TunedLine:
-    """One line of one panel: its keys' values, rates, seeds and the runs of the reporting ones."""
+    """The rates that were chosen for one line of one panel.
+
+    Attributes:
+        keys: The values of the keys of panel and line.
+        rates: The rates that were tried, in ascending order.
+        tuned: The best rate of the line.
+        shared: The best rate of all lines of the panel together.
+        choosing: The seeds that chose.
+        reporting: The seeds that report.
+        runs: The runs of the seeds that report.
+    """
 
     keys: dict[str, Any]
     rates: tuple[float, ...]
@@ -44,15 +54,15 @@ class _TunedLine:
 
 
 def tuned_rates(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row per panel and line: which rates were chosen and what the other seeds say of them.
+    """Make the frame of `tuned.csv`: the chosen rates, and what the other seeds report at them.
 
-    Columns: the keys of panel and line, `rates` (the grid, as text), `tuned_lr`, `on_edge`
-    (none, lowest or highest: a best rate on the edge of the grid may lie beyond it),
-    `choosing_seeds` and `reporting_seeds` (text), `shared_lr`; of each quantity in
-    `TUNED_QUANTITIES` mean and 95 % interval (Student's t) as `_shared_mean`, `_shared_low`,
-    `_shared_high` and the same for `tuned`; and how many of the reporting runs `never`
-    reached the target or `diverged`, which count as `outcomes` says. Empty where nothing can be
-    tuned: see `obstacle`.
+    Args:
+        summary: The frame of `summarise`.
+
+    Returns:
+        A row per panel and line: their keys, then the columns of
+        `lenet_bench.records.schema.TUNED`. There are no rows if nothing can be tuned; `obstacle`
+        says why.
     """
     line_keys, panel_keys = tuning_keys(summary)
     rows = []
@@ -80,9 +90,9 @@ def tuned_rates(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def reporting_runs(summary: pd.DataFrame) -> pd.DataFrame:
-    """The runs that report, rows of `summary` with a column `setting`: shared or tuned.
+    """The rows of the runs that report, with a column `setting`, which is shared or tuned.
 
-    A run whose rate is both appears twice. Seeds pair within a setting as they do in `summary`.
+    A run whose rate is both appears twice. Within a setting, runs pair by seed as in `summary`.
     """
     parts = [
         line.at(setting).assign(setting=setting)
@@ -93,7 +103,7 @@ def reporting_runs(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def obstacle(summary: pd.DataFrame) -> str:
-    """Why a sweep that varies `lr` has no tuned rates, in words; empty when it has some."""
+    """Say why a sweep that varies `lr` has no tuned rates; an empty text if it has some."""
     if "lr" not in group_keys(summary) or _choose(summary):
         return ""
     if summary["seed"].nunique() < 2:
@@ -107,16 +117,17 @@ def obstacle(summary: pd.DataFrame) -> str:
 
 
 def tuning_keys(summary: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Keys of a line, and those of a panel: all that varies but the rate itself."""
+    """The keys that distinguish lines, and those that distinguish panels; `lr` is in neither."""
     keys = group_keys(summary)
     lines = ["activation", *(key for key in keys if key.startswith("activation."))]
     return lines, [key for key in keys if key not in (*lines, "lr")]
 
 
 def rates_in_order(runs: pd.DataFrame) -> list[float]:
-    """A line's rates, best first: fewest runs diverged, then the lowest mean validation loss.
+    """The rates of a line, the best one first.
 
-    Rates of whose runs no loss is known are left out.
+    A rate is better at which fewer runs diverged, and then one with the lower mean validation loss.
+    Rates without any known loss are left out.
     """
     losses, rates = losses_to_choose_by(runs), runs["lr"].astype("float64")
     scores = []
@@ -130,7 +141,7 @@ def rates_in_order(runs: pd.DataFrame) -> list[float]:
 
 
 def choosing_count(seeds: int) -> int:
-    """How many of the seeds choose: three eighths, so that at least 3 report where possible."""
+    """How many of the seeds choose: three eighths, but so that 3 can report where possible."""
     return max(1, min(round(3 * seeds / 8), seeds - 3))
 
 
@@ -159,7 +170,7 @@ def _choose(summary: pd.DataFrame) -> list[_TunedLine]:
 
 
 def _shared(orders: Sequence[list[float]]) -> float | None:
-    """The rate with the best mean rank over all lines, of those that all lines have tried."""
+    """The rate with the best mean rank over all lines, among those that all lines have tried."""
     if not orders:
         return None
     common = set(orders[0]).intersection(*orders[1:])

@@ -1,6 +1,7 @@
-"""Sweeps in, a row per claim out.
+"""From the runs of presets to verdicts: a sweep in, a row of `claims.csv` per claim out.
 
-Which claims a sweep can decide follows from the preset that its runs were composed from.
+Each claim names the preset that decides it. So the preset that a run was composed from says which
+claims the run is evidence for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ from lenet_bench.records.schema import names
 
 @dataclass(frozen=True, eq=False)
 class PresetEvidence:
-    """The runs of a preset on one data set, which are judged together."""
+    """The runs of one preset on one data set, which are judged together.
+
+    Attributes:
+        preset: The name of the preset.
+        dataset: What the data are called.
+        evidence: What the runs say.
+    """
 
     preset: str
     dataset: str
@@ -29,51 +36,56 @@ class PresetEvidence:
 
 
 def claims_in(sweep: Sweep, summary: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The claims that these runs can decide, a row each; empty if there are none.
+    """Judge the claims that these runs can decide.
 
     Args:
-        sweep: Runs of a preset on different data are judged apart.
-        summary: What `summarise` made of the sweep, if it did.
+        sweep: The runs. Those of one preset on different data are judged separately.
+        summary: The frame that `summarise` made of the sweep, if there is one already.
+
+    Returns:
+        A row per claim and data set; no row where the runs can decide no claim.
     """
-    return decided(parts_of(sweep, summary=summary))
+    return judge_claims(gather_evidence(sweep, summary=summary))
 
 
-def parts_of(
+def gather_evidence(
     sweep: Sweep, claims: Mapping[str, Claim] = CLAIMS, summary: pd.DataFrame | None = None
 ) -> list[PresetEvidence]:
-    """The evidence that these runs are for the claims, read once; empty if they are none."""
+    """Gather what these runs say about the claims, one piece of evidence per preset and data."""
     runs = sweep.runs
     labels = data_labels(runs)
     wanted = {claim.preset for claim in claims.values()}
-    parts = []
+    gathered = []
     for preset in sorted(wanted & set(runs["preset"].dropna())):
         of_preset = runs[runs["preset"] == preset]
         data = of_preset.groupby(["dataset", FINGERPRINT], dropna=False, sort=False)
-        names = [str(dataset) for (dataset, _), _ in data]
+        datasets = [str(dataset) for (dataset, _), _ in data]
         for (dataset, fingerprint), part in data:
             chosen = runs["directory"].isin(part["directory"])
-            # The sweep itself where it can be, because it keeps the files that it has read.
+            # Preferably the sweep itself, because it keeps the files that it has read.
             selected = sweep if chosen.all() else sweep.select(chosen)
             known = None if summary is None else summary[chosen.to_numpy()].reset_index(drop=True)
             name = str(dataset)
-            if names.count(name) > 1:
+            if datasets.count(name) > 1:
                 name = f"{name} ({labels.get(str(fingerprint), 'unknown images')})"
-            parts.append(PresetEvidence(preset, name, collect(selected, known)))
-    return parts
+            gathered.append(PresetEvidence(preset, name, collect(selected, known)))
+    return gathered
 
 
-def decided(parts: Sequence[PresetEvidence], claims: Mapping[str, Claim] = CLAIMS) -> pd.DataFrame:
-    """Every claim on every part that can decide it, a row each."""
-    return as_frame(
-        judge(claim, part.evidence, part.dataset)
-        for part in parts
+def judge_claims(
+    gathered: Sequence[PresetEvidence], claims: Mapping[str, Claim] = CLAIMS
+) -> pd.DataFrame:
+    """Judge every claim by every piece of evidence that can decide it, a row each."""
+    return claims_frame(
+        judge(claim, each.evidence, each.dataset)
+        for each in gathered
         for claim in claims.values()
-        if claim.preset == part.preset
+        if claim.preset == each.preset
     )
 
 
 def judge(claim: Claim, evidence: Evidence, dataset: str = "") -> dict[str, object]:
-    """The row of a claim; what it lacks leaves it inconclusive, and the note says so."""
+    """Judge a claim. If evidence is lacking, it is inconclusive, and the note says what lacks."""
     try:
         finding = claim.test.evaluate(evidence)
     except LackingError as lacking:
@@ -81,13 +93,13 @@ def judge(claim: Claim, evidence: Evidence, dataset: str = "") -> dict[str, obje
     return _row(claim, finding, dataset)
 
 
-def undecided(claim: Claim, reason: str) -> dict[str, object]:
-    """The row of a claim without any evidence."""
+def without_evidence(claim: Claim, reason: str) -> dict[str, object]:
+    """The row of a claim for which there is no evidence at all."""
     return _row(claim, Finding("inconclusive", note=reason))
 
 
-def as_frame(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
-    """Rows of claims in the registry's order."""
+def claims_frame(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
+    """The frame of `claims.csv`, with its rows in the order of the registry."""
     order = list(CLAIMS)
     ordered = sorted(rows, key=lambda row: order.index(str(row["claim"])))
     return pd.DataFrame(ordered, columns=names(schema.CLAIMS))

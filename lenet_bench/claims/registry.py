@@ -1,8 +1,9 @@
 """The claims: what is said about activation functions, where, and how it is decided here.
 
-One entry per claim; what supports and what refutes it follows from the rules of
-`lenet_bench.claims.rules` and the comparisons named here, which are the same for every run.
-Some comparisons were moved to other learning rates after trial runs on digits: `docs/RESULTS.md`.
+In: nothing; this file is a table. Out: `CLAIMS`, an entry per claim. An entry names the contrasts
+that decide it, which are the same for all data and budgets. `lenet_bench.claims.rules` says what
+supports and what refutes it. Some contrasts were moved to other learning rates after trial runs on
+digits; `docs/RESULTS.md` says which.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lenet_bench.claims.special import (
 
 EXACT = "exact"
 COST = "activation_cost"
-"""What stands in a preset's place where nothing is trained: computed, or measured as time."""
+"""In place of a preset where nothing is trained: what is computed, and what is measured as time."""
 
 POSTS = "primers and blog posts on activation functions"
 ALEXNET = (
@@ -40,12 +41,12 @@ KEPT_PER_LAYER = math.log(0.9)
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that is said about activation functions.
+    """Something that is commonly said about activation functions.
 
     Attributes:
-        identifier: Its name in tables and in `--only`.
-        statement: In plain words.
-        source: Where it is commonly made.
+        identifier: The name of the claim in tables and in `--only`.
+        statement: The claim in plain words.
+        source: Where the claim is made.
         preset: The preset of `conf/experiment/` whose runs decide it, or `EXACT`, or
             `COST`.
         test: The quantity, the decision rule and its evaluation.

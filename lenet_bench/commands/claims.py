@@ -76,9 +76,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> int:
     # These take a second or two to import; --help does not wait for them.
-    from lenet_bench.claims.evaluation import as_frame
+    from lenet_bench.claims.evaluation import claims_frame
+    from lenet_bench.claims.files import write
     from lenet_bench.claims.registry import CLAIMS, COST, EXACT
-    from lenet_bench.claims.tables import write
     from lenet_bench.reporting.claims_page import claims_as_text, claims_page
 
     claims = _choose(only, CLAIMS)
@@ -94,14 +94,14 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
     except KeyboardInterrupt:
         print(f"stopped; the same command with --output={directory} goes on", file=sys.stderr)
         raise
-    everything = as_frame([*rows, *others])
+    everything = claims_frame([*rows, *others])
     contents = {
         "claims.csv": everything.to_csv(index=False),
         "claims.html": claims_page(everything, overrides),
     }
     for name, content in contents.items():
         write(directory / name, content)
-    print(claims_as_text(as_frame(rows)))
+    print(claims_as_text(claims_frame(rows)))
     for name in contents:
         more = f" (with {len(others)} that were there)" if others else ""
         print(f"wrote {directory / name}{more}")
@@ -177,7 +177,7 @@ def _prepare(output: Path | None, overrides: Sequence[str]) -> Path:
     Raises:
         UserError: It cannot be made, or holds runs that were trained with other overrides.
     """
-    from lenet_bench.claims.tables import OVERRIDES
+    from lenet_bench.claims.files import OVERRIDES
 
     directory = output or new_folder("claims")
     # Hydra's settings change how runs are trained, not what is trained.
@@ -213,8 +213,8 @@ def _read_other_claims(path: Path, claims: Mapping[str, Claim]) -> list[dict[str
     Raises:
         UserError: The file cannot be read.
     """
+    from lenet_bench.claims.files import read_claims
     from lenet_bench.claims.registry import CLAIMS
-    from lenet_bench.claims.tables import read_claims
 
     if len(claims) == len(CLAIMS) or not path.exists():
         return []
@@ -228,7 +228,7 @@ def _read_costs(path: Path) -> pd.DataFrame | None:
     Raises:
         UserError: The file cannot be read.
     """
-    from lenet_bench.claims.tables import ROUND_TYPES, read_table
+    from lenet_bench.claims.files import ROUND_TYPES, read_table
 
     if not path.exists():
         return None
@@ -245,9 +245,9 @@ def _decide_costs(
     Returns:
         A row per claim, and whether measuring failed.
     """
-    from lenet_bench.claims.evaluation import judge, undecided
+    from lenet_bench.claims.evaluation import judge, without_evidence
     from lenet_bench.claims.evidence import Evidence
-    from lenet_bench.claims.tables import write
+    from lenet_bench.claims.files import write
     from lenet_bench.training.activation_cost import measure
 
     if rounds is None:
@@ -255,7 +255,7 @@ def _decide_costs(
             rounds = measure(activations=COMPARED)
         except subprocess.CalledProcessError as error:
             reason = f"measuring the cost of activations failed: {error}"
-            return [undecided(claim, reason) for claim in claims.values()], True
+            return [without_evidence(claim, reason) for claim in claims.values()], True
         write(path, rounds.to_csv(index=False))
     evidence = Evidence(rounds=rounds)
     return [judge(claim, evidence) for claim in claims.values()], False
@@ -269,9 +269,9 @@ def _train_and_decide(
     Returns:
         A row per claim, and whether training failed.
     """
-    from lenet_bench.claims.evaluation import decided, parts_of, undecided
+    from lenet_bench.claims.evaluation import gather_evidence, judge_claims, without_evidence
     from lenet_bench.claims.evidence import as_table
-    from lenet_bench.claims.tables import write
+    from lenet_bench.claims.files import write
     from lenet_bench.records.loading import load_sweep
 
     folder = directory / preset
@@ -280,12 +280,12 @@ def _train_and_decide(
     code = _run_to_the_end([*command, f"hydra.sweep.dir={_quote(folder)}", *overrides])
     if code:
         reason = f"training {preset} failed: {_reason_of_failure(folder, code)}"
-        return [undecided(claim, reason) for claim in claims.values()], True
-    parts = parts_of(load_sweep(folder), claims)
+        return [without_evidence(claim, reason) for claim in claims.values()], True
+    parts = gather_evidence(load_sweep(folder), claims)
     if parts:
         table = as_table([part.evidence for part in parts])
         write(folder / "evidence.csv", table.to_csv(index=False))
-    return decided(parts, claims).to_dict("records"), False  # type: ignore[return-value]
+    return judge_claims(parts, claims).to_dict("records"), False  # type: ignore[return-value]
 
 
 def _run_to_the_end(command: Sequence[str]) -> int:

@@ -1,8 +1,8 @@
-"""Run directories in, tidy pandas frames out.
+"""Reading run directories back: directories in, tidy pandas frames out.
 
-A run directory is read from its files alone (`config.json`, `status.json` and three CSVs),
-without torch and without Hydra. Whatever a killed run left missing, empty or cut off is
-named in a warning of one line and the rest is used.
+A run directory is read from its own files alone (`config.json`, `status.json` and three CSVs),
+without torch and without Hydra. A killed run may have left files missing, empty or cut off. A
+warning of one line names each of them, and the rest is used.
 """
 
 from __future__ import annotations
@@ -36,21 +36,27 @@ OUTCOMES = (
     *("trained_on", "commit", "preset", "started", "ended"),
     *names(METRICS),
 )
-"""Columns of `Sweep.runs` that say what became of a run; all others are configuration."""
+"""The columns of `Sweep.runs` that are no configuration: names, outcomes, origins."""
 
 BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report")
-"""Keys that decide what is recorded and where, not what is trained: they never part two runs."""
+"""Keys that decide what is recorded and where, but not what is trained.
+
+Two runs that differ only in these are the same experiment.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """The runs of one sweep or of several.
+    """The runs of one sweep or of several, as tidy frames.
 
-    `runs` holds a row per run: `run`, `sweep`, `directory`, its configuration flattened
-    to `activation`, `activation.negative_slope`, `init`, `lr`, `seed`, ... and what
-    became of it. The other frames are read when first asked for; each of their rows carries
-    `run`, `sweep` and the swept part of the configuration (activation, init, lr, seed and
-    every key that varies).
+    The frames `train`, `evaluation` and `layers` are read when they are first used. Each of their
+    rows holds `run`, `sweep` and what was swept: activation, init, lr, seed and every other key
+    that varies.
+
+    Attributes:
+        runs: A row per run: `run`, `sweep`, `directory`; its configuration, flattened to
+            `activation`, `activation.negative_slope`, `init`, `lr`, `seed`, ...; and what became
+            of it.
     """
 
     runs: pd.DataFrame
@@ -71,11 +77,16 @@ class Sweep:
         return self._collect("layers", needed_by="probe.every")
 
     def select(self, chosen: Sequence[bool] | pd.Series[bool]) -> Sweep:
-        """The same sweep with only the runs where `chosen` (a value per run) is true."""
+        """The same sweep with some of its runs only: those for which `chosen` is true."""
         return Sweep(self.runs[np.asarray(chosen, dtype=bool)].reset_index(drop=True))
 
     def _collect(self, table: str, needed_by: str | None) -> pd.DataFrame:
-        """Concatenate one CSV of every run and join the swept configuration on."""
+        """Concatenate one CSV of all runs, and join what was swept.
+
+        Args:
+            table: The name of the CSV, as in `RUN_TABLES`.
+            needed_by: The key that switches its recording off if it is 0.
+        """
         columns = dtypes(RUN_TABLES[table])
         switched_on = (
             pd.to_numeric(self.runs[needed_by], errors="coerce").ne(0).tolist()
@@ -165,7 +176,7 @@ def swept_keys(runs: pd.DataFrame) -> list[str]:
 
 
 def identity_keys(runs: pd.DataFrame) -> list[str]:
-    """The keys that make two runs the same experiment when all are equal, seed included."""
+    """The keys, `seed` included, that are equal in two runs of the same experiment."""
     return [key for key in _configuration_keys(runs) if not _is_bookkeeping(key)]
 
 
@@ -206,7 +217,7 @@ def _run_directories(path: Path) -> list[Path]:
 
 
 def _read_run(directory: Path) -> dict[str, Any] | None:
-    """One row of `Sweep.runs`; `None`, with a warning, without a configuration."""
+    """One row of `Sweep.runs`; None, with a warning, if the run has no usable configuration."""
     try:
         stored = read_configuration(directory)
     except UserError as error:
@@ -261,7 +272,11 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
-    """Order the columns, make run names unique, fill in what runs of the same data share."""
+    """Order the columns, make the names of runs unique, and fill in facts about the data.
+
+    What one run recorded about its data (classes, fingerprint) holds for every run of the same
+    data, also for those that failed before they loaded them.
+    """
     configuration = _configuration_keys(runs)
     groups = list(dict.fromkeys(key.partition(".")[0] for key in configuration))
     configuration.sort(key=lambda key: groups.index(key.partition(".")[0]))
@@ -269,7 +284,7 @@ def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
     runs = runs.reindex(columns=order)
     for key in configuration:
         if runs[key].map(lambda value: isinstance(value, bool)).any() or runs[key].dtype == object:
-            # One kind of missing value, or null and what a choice does not have would differ.
+            # None and NaN would count as two different values.
             values = runs[key].astype(object)
             runs[key] = values.where(values.notna(), np.nan).infer_objects()
     for name in ("iteration", "budget", "seconds", "classes", *names(METRICS)):
@@ -288,7 +303,13 @@ def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, columns: Dtypes, expected: bool) -> pd.DataFrame:
-    """Read a CSV that a killed run may have left missing, empty or cut off in a line."""
+    """Read a CSV, which a killed run may have left missing, empty or cut off within a line.
+
+    Args:
+        path: The CSV.
+        columns: Its columns and their dtypes.
+        expected: Whether the run should have written rows; if not, their absence is no problem.
+    """
     empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
     try:
         data = path.read_bytes()
@@ -326,7 +347,7 @@ def _read_csv(path: Path, columns: Dtypes, expected: bool) -> pd.DataFrame:
 
 
 def _read_damaged(path: Path, data: bytes, columns: Dtypes) -> pd.DataFrame:
-    """Keep the lines that can be read and say how many could not."""
+    """Read the lines that can be read, and warn of the others."""
     lines = data.decode("utf-8", errors="replace").replace("\0", "").splitlines()
     header = lines[0].split(",")
     cells = [line.split(",") for line in lines[1:]]
@@ -347,14 +368,14 @@ def _read_damaged(path: Path, data: bytes, columns: Dtypes) -> pd.DataFrame:
 
 
 def _spread(values: pd.Series[Any], positions: np.ndarray[Any, np.dtype[np.int_]]) -> Any:
-    """A run's value on each of its rows; anything but numbers as a categorical, to save memory."""
+    """Repeat the value of each run on its rows; to save memory, as a categorical if no number."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return values.to_numpy()[positions]
     codes, categories = pd.factorize(values)
     return pd.Categorical.from_codes(codes[positions], categories=categories)
 
 
-# Floats must read back as they were written; from pandas 3.1 on that is the only way there is.
+# Floats must be read back as they were written; pandas always does that from version 3.1 on.
 READ_EXACTLY: dict[str, Any] = (
     {}
     if tuple(int(part) for part in pd.__version__.split(".")[:2]) >= (3, 1)

@@ -32,7 +32,7 @@ Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration to train, and the directory that will tell of it.
+    """One configuration to train, and the directory for its records.
 
     Attributes:
         config: What to train.
@@ -46,12 +46,12 @@ class Run:
 
 
 class RunRecorder:
-    """Writes what one run leaves behind, into its directory.
+    """Writes the records of one run into its directory.
 
     Args:
-        run: The run; what an earlier, unfinished attempt left in its directory is replaced.
-        facts: What is known beforehand and goes into `status.json` as it is: the budget, device,
-            dataset, stack.
+        run: The run. What an earlier, unfinished attempt left in the directory is replaced.
+        facts: What is known beforehand and is part of `status.json`: budget, device, dataset,
+            stack.
     """
 
     def __init__(self, run: Run, facts: Mapping[str, Any]) -> None:
@@ -69,9 +69,9 @@ class RunRecorder:
         self.status("running", iteration=0, metrics={}, seconds=0.0)
 
     def write(self, name: str, rows: Iterable[Sequence[object]]) -> None:
-        """Append rows to `name`.csv and hand them to the operating system at once.
+        """Append rows to `name`.csv and pass them to the operating system at once.
 
-        Floats are written by `repr`, the shortest text that reads back as the same float64.
+        Floats are written by `repr`: the shortest text that is read back as the same float64.
         """
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
@@ -104,7 +104,7 @@ class RunRecorder:
             metrics: The latest evaluation of each split, and the best validation accuracy.
             seconds: This run's share of its stack's wall time.
             error: What went wrong, for `failed` and `diverged`.
-            **more: Merged into the facts given at the start, section by section.
+            **more: Merged into the sections of the facts that were given at the start.
         """
         facts = dict(self._facts)
         for section, values in more.items():
@@ -148,21 +148,21 @@ def read_status(directory: Path) -> dict[str, Any]:
 
 
 def mark_failed(run: Run, error: str) -> None:
-    """Say in `status.json` that a run failed whose own process could not say so."""
+    """Record that a run failed, where its own process could not do so."""
     _describe(run)
     _mark(run.directory, "failed", error)
 
 
 def mark_rejected(directory: Path, error: str) -> None:
-    """Say in `status.json` that a run failed because its configuration is wrong."""
+    """Record that a run failed because its configuration is wrong."""
     directory.mkdir(parents=True, exist_ok=True)
     _mark(directory, "failed", error)
 
 
 def mark_interrupted(run: Run) -> None:
-    """Say in `status.json` that a run was stopped whose own process could not say so.
+    """Record that a run was stopped, where its own process could not do so.
 
-    How an earlier attempt ended stays on record: its rows are still there.
+    If an earlier attempt ended, its status stays: its rows are still there.
     """
     _describe(run)
     if read_status(run.directory).get("status") in (None, "running"):
@@ -186,7 +186,7 @@ def _now() -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: strict readers refuse a file that holds one."""
+    """Replace numbers that JSON does not have (NaN, infinity), which strict readers refuse."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -16,9 +16,9 @@ from typing import Any
 
 import pandas as pd
 
+from lenet_bench.claims.files import read_claims, read_table
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.claims.rules import with_interval
-from lenet_bench.claims.tables import read_claims, read_table
 from lenet_bench.common.errors import UserError
 from lenet_bench.records import schema
 from lenet_bench.reporting.tables.table import as_markdown, make_table

@@ -19,7 +19,7 @@ from lenet_bench.analysis.comparisons import pairwise, scope
 from lenet_bench.analysis.summary import describe_target, group_keys, summarise, summarise_groups
 from lenet_bench.analysis.tuning import obstacle, tuned_rates
 from lenet_bench.claims.evaluation import claims_in
-from lenet_bench.claims.tables import is_claims_folder
+from lenet_bench.claims.files import is_claims_folder
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import write_atomically
 from lenet_bench.records.loading import Sweep, identity_keys, load_sweep

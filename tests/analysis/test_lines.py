@@ -221,3 +221,52 @@ def test_folders_of_images_are_called_by_the_end_of_their_path() -> None:
     assert labels(("f1", "one"), ("f2", "one")) == ["one f1", "one f2"], "they changed in between"
     assert labels(("f1", None), ("f2", "one")) == ["f1", "one"]
     assert data_labels(pd.DataFrame({"dataset": ["digits"]})) == {}
+
+
+def test_two_folders_of_images_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    """In tables, figures and claims; the files keep the fingerprints, and `summary.csv` both."""
+    sweep = tmp_path / "s"
+    plateaus = {"sigmoid": 30.0, "tanh": 1.0, "relu": 1.0}
+    for images, root in (("1a2b3c", "/data/cats/photos"), ("4d5e6f", "/data/dogs/photos")):
+        dataset = {"name": "image_folder", "root": root, "train_size": None}
+        for activation, plateau in plateaus.items():
+            for seed in range(3):
+                write_run(
+                    *(sweep, f"{activation}-{images}-{seed}", descent(60, seed, plateau=plateau)),
+                    activation=activation,
+                    seed=seed,
+                    dataset=dataset,
+                    fingerprint=images,
+                    preset="sigmoid_tanh_relu",
+                )
+    report = write_report(sweep, sweep)
+    assert len(report.groups) == 6
+    assert report.groups["seeds"].eq(3).all()
+    names = {"cats/photos", "dogs/photos"}
+    assert set(report.groups["dataset.fingerprint"]) == names
+    assert set(report.comparisons["dataset.fingerprint"]) == names
+    html = (sweep / "report.html").read_text(encoding="utf-8")
+    tables = html[html.index("<h2>Comparison") : html.index("<h2>Runs")]
+    assert names <= {name for name in names if name in tables}
+    assert "1a2b3c" not in tables
+    assert "4d5e6f" not in tables
+    assert set(report.claims["dataset"]) == {f"image_folder ({name})" for name in names}
+    figure = (sweep / "figures" / "training_loss.svg").read_text(encoding="utf-8")
+    assert "1a2b3c" not in figure
+    written = pd.read_csv(sweep / "comparisons.csv", dtype=str)
+    assert set(written["dataset.fingerprint"]) == {"1a2b3c", "4d5e6f"}
+    runs = pd.read_csv(sweep / "summary.csv", dtype=str)
+    assert len(runs[["dataset.fingerprint", "dataset.root"]].drop_duplicates()) == 2
+
+
+def test_the_same_images_in_two_places_are_one_data_set(tmp_path: Path) -> None:
+    for seed, root in enumerate(("a/photos", "b/photos")):
+        dataset = {"name": "image_folder", "root": root, "train_size": None}
+        for activation in ("relu", "tanh"):
+            name = f"{activation}-{seed}"
+            write_run(
+                tmp_path, name, descent(60, seed), activation=activation, seed=seed, dataset=dataset
+            )
+    summary = summarise(load_sweep(tmp_path))
+    assert group_keys(summary) == ["activation"]
+    assert pairwise(summary)["seeds"].max() == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lenet_bench.claims.evaluation import claims_in, decided, judge, parts_of
+from lenet_bench.claims.evaluation import claims_in, gather_evidence, judge, judge_claims
 from lenet_bench.claims.evidence import SEEN, as_table
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.records import schema
@@ -61,14 +61,14 @@ def test_data_sets_are_judged_apart(tmp_path: Path) -> None:
     assert frame["claim"].to_list() == ["sigmoid_slower"] * 2 + ["tanh_close_to_relu"] * 2
     assert frame["dataset"].to_list() == ["digits", "mnist"] * 2
     assert "ReLU. (mnist)</td>" in as_html(explained_table(frame))
-    table = as_table([part.evidence for part in parts_of(load_sweep([first, second]))])
+    table = as_table([part.evidence for part in gather_evidence(load_sweep([first, second]))])
     assert table.groupby("dataset").size().to_dict() == {"digits": 18, "mnist": 18}
 
 
 def test_numbers_of_claims_follow_from_the_evidence_as_it_is_written(tmp_path: Path) -> None:
     """A reader with nothing but evidence.csv: pair by seed, subtract, take the mean."""
     folder = sweep(tmp_path, {"sigmoid": 100, "tanh": 5, "relu": 5})
-    parts = parts_of(load_sweep(folder))
+    parts = gather_evidence(load_sweep(folder))
     table = as_table([part.evidence for part in parts])
     assert list(table.columns) == [
         "run", "activation", "seed", "status", "never",
@@ -79,6 +79,6 @@ def test_numbers_of_claims_follow_from_the_evidence_as_it_is_written(tmp_path: P
     read = pd.read_csv(tmp_path / "evidence.csv", **READ_EXACTLY)
     pd.testing.assert_frame_equal(read, table, check_exact=True, check_dtype=False)
     loss = read.pivot(index="seed", columns="activation", values="mean_train_loss")
-    effects = decided(parts).set_index("claim")["effect"]
+    effects = judge_claims(parts).set_index("claim")["effect"]
     differences = [(loss["sigmoid"] - loss[other]).mean() for other in ("tanh", "relu")]
     assert float(effects["sigmoid_slower"]) in [pytest.approx(mean) for mean in differences]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lenet_bench.claims.tables import read_claims
+from lenet_bench.claims.files import read_claims
 from lenet_bench.commands import claims as command
 from lenet_bench.commands.claims import main
 from lenet_bench.commands.report import main as report

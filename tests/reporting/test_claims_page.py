@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_bench.claims.evaluation import as_frame, judge
+from lenet_bench.claims.evaluation import claims_frame, judge
 from lenet_bench.claims.evidence import Evidence
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.reporting.claims_page import claims_as_text, claims_page
@@ -15,7 +15,7 @@ def test_the_page_tells_all_and_escapes_it() -> None:
         judge(CLAIMS["relu_twice"], Evidence()),
         judge(CLAIMS["sigmoid_slower"], runs_of(relu={0: 0.5})),
     ]
-    frame = as_frame(rows)
+    frame = claims_frame(rows)
     assert frame["claim"].to_list() == ["sigmoid_slower", "relu_twice"]  # the registry's order
     text = claims_as_text(frame)
     assert "2 claims: 1 supported, 1 inconclusive" in text
@@ -23,10 +23,10 @@ def test_the_page_tells_all_and_escapes_it() -> None:
         "claim inconclusive: Sigmoid trains LeNet clearly slower than tanh and ReLU.",
         "claim supported: ReLU after ReLU changes nothing.",
     ]
-    assert claim_lines(as_frame(rows * 3)) == [
+    assert claim_lines(claims_frame(rows * 3)) == [
         "6 claims: 3 supported, 3 inconclusive; see claims.csv"
     ]
-    assert claim_lines(as_frame([])) == []
+    assert claim_lines(claims_frame([])) == []
     content = claims_page(frame, ["dataset=<mine>"])
     assert "dataset=&lt;mine&gt;" in content
     assert "<dd>there is no run of sigmoid</dd>" in content

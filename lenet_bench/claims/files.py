@@ -1,4 +1,8 @@
-"""The CSVs of a claims folder: read back with an answer for damaged ones, written whole or not."""
+"""The CSVs in the folder of `lenet-bench-claims`, read and written.
+
+In: paths. Out: frames whose columns and numbers are checked, or a `UserError` that says how to go
+on with a damaged file.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from lenet_bench.records.loading import READ_EXACTLY
 from lenet_bench.records.schema import Dtypes
 
 OVERRIDES = "overrides.json"
-"""What the runs of a claims folder are trained with."""
+"""The file that holds the overrides which the runs of a claims folder are trained with."""
 
 CLAIM_TYPES = schema.dtypes(schema.CLAIMS)
 ROUND_TYPES = schema.dtypes(
@@ -23,21 +27,25 @@ ROUND_TYPES = schema.dtypes(
         ("activation", "where", "pass", "implementation", "round", "relative"),
     )
 )
-"""Of the rounds what verdicts rest on."""
+"""Of the measured rounds, the columns that verdicts rest on."""
 
 
 def read_table(path: Path, types: Dtypes, advice: str) -> pd.DataFrame:
-    """A CSV with at least these columns and a row.
+    """Read a CSV that must have these columns and at least one row.
+
+    Args:
+        path: The CSV.
+        types: The columns and their dtypes; the CSV may hold more columns.
+        advice: How to go on, for the message of the error.
 
     Raises:
-        UserError: It is not there, cannot be read, lacks a column or all rows; it ends in
-            `advice`.
+        UserError: The file is missing or cannot be read, or lacks a column or rows.
     """
     try:
         frame: pd.DataFrame = pd.read_csv(path, dtype=dict(types), **READ_EXACTLY)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; {advice}") from None
-    except ValueError as error:  # pandas' own errors and wrong encodings are such
+    except ValueError as error:  # also the base of pandas' errors and of wrong encodings
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path}: cannot be read ({reason}); {advice}") from None
     if missing := [name for name in types if name not in frame]:
@@ -48,10 +56,14 @@ def read_table(path: Path, types: Dtypes, advice: str) -> pd.DataFrame:
 
 
 def read_claims(path: Path, advice: str) -> pd.DataFrame:
-    """`claims.csv`, of the claims that there are today.
+    """Read `claims.csv`; rows of claims that the registry does not hold any more are left out.
+
+    Args:
+        path: The CSV.
+        advice: How to go on, for the message of an error.
 
     Raises:
-        UserError: See `read_table`.
+        UserError: The file cannot be used; see `read_table`.
     """
     frame = read_table(path, CLAIM_TYPES, advice)
     frame[["note", "dataset"]] = frame[["note", "dataset"]].fillna("")
@@ -59,7 +71,7 @@ def read_claims(path: Path, advice: str) -> pd.DataFrame:
 
 
 def is_claims_folder(directory: Path) -> bool:
-    """Whether `lenet-bench-claims` wrote it, so that its `claims.csv` is no report's."""
+    """Whether `lenet-bench-claims` wrote this folder, so that a report must not write into it."""
     return any((directory / name).is_file() for name in (OVERRIDES, "claims.html"))
 
 
