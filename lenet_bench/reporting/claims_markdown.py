@@ -2,8 +2,8 @@
 
     python -m lenet_bench.reporting.claims_markdown runs/claims-A runs/claims-B
 
-In: folders that `lenet-bench-claims` wrote. Out: a table of verdicts, and one of the learning rates
-that suit each activation; both hold nothing that their CSVs do not.
+Folders that `lenet-bench-claims` wrote go in; a table of verdicts, and one of the learning rates
+that suit each activation, come out. Both hold only what their CSVs hold.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def claims_table(folders: Mapping[str, Path]) -> str:
     for identifier, claim in CLAIMS.items():
         cells = [f"{claim.statement} (`{identifier}`)"]
         for frame in frames.values():
-            found = frame[frame["claim"] == identifier]
-            cells.append(_verdict(found.iloc[0]) if len(found) else NOTHING)
+            rows_of_claim = frame[frame["claim"] == identifier]
+            cells.append(_verdict(rows_of_claim.iloc[0]) if len(rows_of_claim) else NOTHING)
         rows.append(cells)
     return as_markdown(make_table(["claim", *frames], rows))
 
@@ -69,7 +69,8 @@ def claims_table(folders: Mapping[str, Path]) -> str:
 def tuned_table(folders: Mapping[str, Path]) -> str:
     """A row per activation: for each data set its best rate, and test accuracy at both rates.
 
-    A best rate on an edge of the grid is marked by its name: the true one may lie beyond.
+    A best rate on an edge of the grid is marked with the name of the edge: the true one may lie
+    beyond it.
 
     Raises:
         UserError: A folder has no `learning_rate/tuned.csv`, or it cannot be read.
@@ -89,23 +90,23 @@ def tuned_table(folders: Mapping[str, Path]) -> str:
 
 
 def headings(paths: Sequence[Path]) -> dict[str, Path]:
-    """Folders by what heads their columns: their names, or as given where names are equal.
+    """Folders by the heading of their columns: their names, or as given where names are equal.
 
     Raises:
         UserError: A folder is given twice.
     """
     names = [path.resolve().name.removeprefix("claims-") for path in paths]
-    found = {}
+    by_heading = {}
     for path, name in zip(paths, names, strict=True):
         heading = name if names.count(name) == 1 else str(path)
-        if heading in found:
+        if heading in by_heading:
             raise UserError(f"{path}: given twice; give each folder once")
-        found[heading] = path
-    return found
+        by_heading[heading] = path
+    return by_heading
 
 
 def _tuned(path: Path) -> pd.DataFrame:
-    """By activation."""
+    """Read a folder's tuned rates, a row per activation."""
     frame = read_table(path, TUNED_TYPES, ADVICE).set_index("activation")
     if repeated := sorted(set(frame.index[frame.index.duplicated()])):
         raise UserError(

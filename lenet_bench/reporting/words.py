@@ -1,4 +1,4 @@
-"""Numbers as words, the same in every table: what is not there, p values."""
+"""How values are written in every table: p values, and the dash where there is no value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NOTHING = "\N{EN DASH}"
 
 
 def p_value(p: float, sign: bool = False) -> str:
-    """Two digits, or `< 0.0001`; with `sign` also `= 0.012`."""
+    """A p value with two digits, or `< 0.0001`; with `sign` also `= 0.012`."""
     if math.isnan(p):
         return NOTHING
     if p < 1e-4:

@@ -126,7 +126,9 @@ def _gather(summary: pd.DataFrame) -> RateFigure:
             _seeds_in_words(summary),
             "A ring marks the best rate of a line over all seeds, grey what was not tried: a best "
             "rate at its border may lie beyond it.",
-            f"{CROSS} at the top: runs diverged, which count as chance." if any_diverged else "",
+            f"{CROSS} at the top: runs diverged; they count with the loss of chance."
+            if any_diverged
+            else "",
             captions.left_out("; ".join(panel.title for panel in left_out)),
             shared_settings(summary),
         ]

@@ -163,7 +163,9 @@ def describe(content: CurveFigure) -> str:
     panels = content.panels
     several = f", {len(panels)} panels" if len(panels) > 1 else ""
     parts = [f"{content.title}: {content.y_label} against the iteration{several}."]
+    heading = ""
     for panel in panels[:MOST_DESCRIBED_PANELS]:
+        heading = panel.heading or heading
         ends = {
             line: float(curve.mean[np.isfinite(curve.mean)][-1])
             for line, curve in panel.curves.items()
@@ -173,7 +175,7 @@ def describe(content: CurveFigure) -> str:
             ends = {line: ends[line] for line in extremes}
         listed = ", ".join(f"{line.label} {scale * y:.3g}{unit}" for line, y in ends.items())
         if listed:
-            where = " ".join(filter(None, [panel.heading, panel.title]))
+            where = " ".join(filter(None, [heading, panel.title]))
             which = "lowest and highest: " if len(ends) < len(panel.curves) else ""
             parts.append(f"{f'{where}: at' if where else 'At'} the end {which}{listed}.")
     return " ".join(parts)

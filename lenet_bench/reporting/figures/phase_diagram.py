@@ -103,9 +103,9 @@ def _gather(layers: pd.DataFrame, runs: pd.DataFrame) -> PhaseDiagram:
         )
     caption = captions.join(
         [
-            "Mean over seeds of the last probe, in % of all hidden units; "
-            f"{CROSS}: runs that diverged, of which those without a probe in training do not "
-            "count.",
+            "Mean over seeds of the last probe, in % of all hidden units. "
+            f"{CROSS}: runs that diverged; one that did so before its first probe in training has "
+            "no value.",
             shared_settings(runs),
         ]
     )

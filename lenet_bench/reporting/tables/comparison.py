@@ -72,7 +72,7 @@ def comparison_table(groups: pd.DataFrame, keys: Sequence[str], caption: str = "
 
 
 def average(group: pd.Series[Any], name: str, digits: int, percent: bool = False) -> str:
-    """`97.31 ± 0.42 %`: the mean with half of its interval, as far as there is one."""
+    """`97.31 ± 0.42 %`: the mean with half of its interval, or a dash where there is none."""
     scale, unit = (100.0, " %") if percent else (1.0, "")
     n = int(group[f"{name}_n"])
     if n == 0:
@@ -110,7 +110,7 @@ def to_target(group: pd.Series[Any]) -> str:
 
 
 def _sorted(groups: pd.DataFrame, others: list[str], parameters: list[str]) -> pd.DataFrame:
-    """In the order of the panels, then of the activations: neighbours are what one compares."""
+    """Sort by panels, then by activations, so that what is compared stands side by side."""
     ranks = pd.DataFrame({key: rank_of_values(groups[key]) for key in (*others, *parameters)})
     ranks["activation"] = groups["activation"].map(activation_rank)
     order = ranks.sort_values([*others, "activation", *parameters], kind="stable").index

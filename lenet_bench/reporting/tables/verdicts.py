@@ -67,5 +67,5 @@ def verdict_lines(comparisons: pd.DataFrame) -> list[str]:
 
 
 def _decimals(value: float, digits: int) -> str:
-    """A number with this many decimals, as far as there is one."""
+    """A number with this many decimals, or a dash where there is none."""
     return NOTHING if pd.isna(value) else f"{value:.{digits}f}"
