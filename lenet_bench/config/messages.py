@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from pydantic_core import ErrorDetails
+
 from lenet_bench.config.errors import MISSING, as_typed, nearest
 from lenet_bench.config.schema import RunConfig
 
 
-def describe(error: Any, composed: Mapping[str, Any]) -> str:
+def describe(error: ErrorDetails, composed: Mapping[str, Any]) -> str:
     """Describe an error of pydantic's as `key=value: what is allowed`.
 
     Pydantic reports a value once for each branch of its type and for each item of a list. Here they

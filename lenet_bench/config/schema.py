@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 import pydantic
@@ -43,7 +43,7 @@ class Choice(Section):
 def _field(parameter: Parameter) -> Any:
     """The pydantic type of a table's `Parameter`; its range is checked by the table itself."""
 
-    def check(value: Any) -> Any:
+    def check(value: Any) -> bool | int | float:
         problem = parameter.problem(value)
         if problem:
             raise ValueError(problem)
@@ -199,7 +199,7 @@ class RunConfig(Section):
     # Says what the command does, nothing about the run; so it is in no dump and no fingerprint.
     plan: Annotated[bool, Field(exclude=True)] = False
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[..., RunConfig], tuple[dict[str, object]]]:
         """Pickle as plain values: the models of the choices are made at import."""
         return RunConfig.model_validate, (self.model_dump(),)
 

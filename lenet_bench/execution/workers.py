@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.process import BaseProcess
 
 import torch
 from torch import multiprocessing
@@ -123,8 +123,8 @@ class _Pool:
         self.datasets = datasets
         self.workers = workers
         self.progress, self.finished, self.stop = progress, finished, stop
-        self.processes: dict[Any, Any] = {}  # by pipe
-        self.running: dict[Any, StackJob | None] = {}
+        self.processes: dict[Connection, BaseProcess] = {}  # by pipe
+        self.running: dict[Connection, StackJob | None] = {}
 
     def run(self) -> None:
         with self.stop.handled(self._forward_stop), environment(MALLOC_SETTINGS):
@@ -132,7 +132,8 @@ class _Pool:
                 for _ in range(min(self.workers, len(self.waiting))):
                     self._start_worker()
                 while self.running:
-                    for pipe in wait(list(self.running)):
+                    ready = wait(list(self.running))
+                    for pipe in [pipe for pipe in self.running if pipe in ready]:
                         self._listen(pipe)
             except BaseException:  # a second Ctrl-C: a worker may not answer any more
                 for process in self.processes.values():
@@ -161,7 +162,7 @@ class _Pool:
         self.running[pipe] = None
         self._assign(pipe)
 
-    def _assign(self, pipe: Any) -> None:
+    def _assign(self, pipe: Connection) -> None:
         """Give a worker the next stack, or let it go."""
         if not self.waiting or self.stop():
             self.running.pop(pipe)
@@ -173,7 +174,7 @@ class _Pool:
         with contextlib.suppress(OSError):  # the worker is dead already, as its pipe will show
             pipe.send(job)
 
-    def _listen(self, pipe: Any) -> None:
+    def _listen(self, pipe: Connection) -> None:
         try:
             kind, content = pipe.recv()
         except (EOFError, OSError):
@@ -185,7 +186,7 @@ class _Pool:
             self.finished(content)
             self._assign(pipe)
 
-    def _handle_death(self, pipe: Any) -> None:
+    def _handle_death(self, pipe: Connection) -> None:
         job = self.running.pop(pipe)
         process = self.processes.pop(pipe)
         process.join()

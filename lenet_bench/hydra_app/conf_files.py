@@ -124,7 +124,8 @@ def _lines_of_every_init(draws_biases: bool) -> list[Line]:
 
 
 def _sentence(meaning: str) -> str:
-    return f"{meaning[0].upper()}{meaning[1:]}."
+    """A meaning with a full stop, and a capital unless it begins with the key `lr`."""
+    return f"{meaning if meaning.startswith('lr ') else meaning[0].upper() + meaning[1:]}."
 
 
 def _yaml(value: object) -> str:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
@@ -43,7 +42,7 @@ class Given:
     """
 
     override: Override
-    values: tuple[Any, ...]
+    values: tuple[object, ...]
     options: tuple[str, ...]
     origin: str = ""
 
@@ -125,7 +124,7 @@ class BadChoiceError(ConfigError):
         self.group = group
 
 
-def _values(override: Override, composer: Composer) -> Iterator[Any]:
+def _values(override: Override, composer: Composer) -> Iterator[object]:
     if override.is_delete():
         yield None
     elif not override.is_sweep_override():

@@ -59,7 +59,7 @@ def find_problems(request: Request, composer: Composer, parser: Parser) -> Itera
     """What is wrong with the values that a command asks for."""
     sections = _sections(request, composer)
     refused = set(request.refused)
-    allowed: list[tuple[Given, tuple[Any, ...]]] = []
+    allowed: list[tuple[Given, tuple[object, ...]]] = []
     for item in request.given.values():
         if item.options:
             continue
@@ -81,7 +81,7 @@ def find_problems(request: Request, composer: Composer, parser: Parser) -> Itera
     yield from _problems_of_folders(folders)
 
 
-def _sections(request: Request, composer: Composer) -> dict[str, list[Any]]:
+def _sections(request: Request, composer: Composer) -> dict[str, list[object]]:
     """The sections of swept groups: one for each choice whose keys are set or must be."""
     touched = {key.partition(".")[0] for key in request.given if "." in key}
     touched.add("dataset")  # the size of each is held against batch size and warm-up
@@ -93,7 +93,7 @@ def _sections(request: Request, composer: Composer) -> dict[str, list[Any]]:
         ]
         for group, item in request.swept_groups.items()
     }
-    sections: dict[str, list[Any]] = {
+    sections: dict[str, list[object]] = {
         group: [] if group in touched else [request.base[group]]
         for group, choices in needed.items()
         if choices
@@ -113,7 +113,7 @@ def _sections(request: Request, composer: Composer) -> dict[str, list[Any]]:
 
 def _check_key(
     item: Given, alternatives: Sequence[Mapping[str, Any]], parser: Parser
-) -> tuple[list[str], tuple[Any, ...]]:
+) -> tuple[list[str], tuple[object, ...]]:
     """Check each value of a key by itself.
 
     Args:
@@ -146,8 +146,8 @@ def _check_key(
 
 def _combinations(
     base: Mapping[str, Any],
-    sections: Mapping[str, Sequence[Any]],
-    allowed: Sequence[tuple[Given, Sequence[Any]]],
+    sections: Mapping[str, Sequence[object]],
+    allowed: Sequence[tuple[Given, Sequence[object]]],
 ) -> Iterator[Mapping[str, Any]]:
     """Configurations with all combinations of values that might contradict each other."""
     together = product(product(*sections.values()), product(*(values for _, values in allowed)))

@@ -127,3 +127,10 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     assert asked.process.stdin
     asked.process.stdin.close()
     asked.process.wait(10)
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take longer than the runs here, and are tested elsewhere."""
+    monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: None)
+    monkeypatch.setattr("lenet_bench.reporting.terminal.print_report", lambda *_: None)

@@ -60,13 +60,6 @@ class TestHydrasIntegrationSuite(IntegrationTestSuite):
 # --- the program, in this process -----------------------------------------------------------------
 
 
-@pytest.fixture
-def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take longer than the runs here, and are tested elsewhere."""
-    monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: None)
-    monkeypatch.setattr("lenet_bench.reporting.terminal.print_report", lambda *_: None)
-
-
 def csvs(directory: Path) -> dict[str, str]:
     """The three tables of a run, as text."""
     return {

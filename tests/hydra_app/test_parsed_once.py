@@ -12,13 +12,12 @@ from lenet_bench.config.schema import RunConfig
 from tests.conftest import Lenet
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("launcher", ["stacked", "basic"])
 def test_each_job_is_validated_once_from_the_command_line_to_its_end(
     lenet: Lenet, launcher: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check composes the same configurations as the sweep."""
-    monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: None)
-    monkeypatch.setattr("lenet_bench.reporting.tables.print_table", lambda *_: None)
     validated: Counter[str] = Counter()
     validate = RunConfig.model_validate
 

@@ -171,13 +171,12 @@ def test_the_configuration_that_is_shown_has_only_keys_of_its_choice(
     assert content["activation"] == activation
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("launcher", ["stacked", "basic"])
 def test_a_choice_without_the_key_is_trained_to_the_same_bytes(
-    lenet: Lenet, folder: Path, launcher: str, monkeypatch: pytest.MonkeyPatch
+    lenet: Lenet, folder: Path, launcher: str
 ) -> None:
     """Its tables, and Hydra's record of what it was given."""
-    monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: None)
-    monkeypatch.setattr("lenet_bench.reporting.tables.print_table", lambda *_: None)
     into = (f"hydra/launcher={launcher}", "hydra.launcher.workers=1")[: 1 + (launcher == "stacked")]
     given = ("activation=relu,custom", "activation.path=my_waves:Wave", *TINY, *into)
     both = lenet(*given, "hydra.sweep.dir=runs/both")
