@@ -30,6 +30,7 @@ def printed(*folders: Path) -> None:
         main()
 
 
+@pytest.mark.integration
 def test_it_runs_as_a_module_and_says_its_name() -> None:
     command = [sys.executable, "-m", "lenet_bench.reporting.claims_markdown"]
     usage = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pytest
 
 from lenet_bench.analysis import load_sweep
 from lenet_bench.choices.activations import ACTIVATIONS
@@ -51,6 +52,7 @@ def test_the_drawn_mean_is_the_mean(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.asarray(mean.get_ydata(), dtype=float), 1.5)
 
 
+@pytest.mark.slow
 def test_figures_of_the_whole_zoo(tmp_path: Path) -> None:
     for number, name in enumerate(ACTIVATIONS):
         losses = descent(100, number, rate=5.0 + 7 * number)

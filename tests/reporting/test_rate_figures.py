@@ -60,6 +60,7 @@ def test_the_best_rate_is_ringed_and_the_edge_of_the_grid_is_grey() -> None:
     assert "runs diverged" in all_text(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activations", "inits", "panels"),
     [

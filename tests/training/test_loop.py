@@ -128,6 +128,7 @@ def test_alone_or_in_a_stack_is_the_same_to_every_column(
 CSVS = ("train.csv", "evaluation.csv", "layers.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
 def test_a_divergence_is_invisible_to_the_neighbours(
     configure: Configure, tmp_path: Path, batch_norm: str
