@@ -69,7 +69,7 @@ class Activation:
             max pooling then commutes with it. Every other entry falls and then rises, so that its
             maximum over a set lies at the set's largest or smallest member.
         can_die: Whether f' is exactly 0 somewhere a unit can stay, so that it can be dead. False
-            for a tail that only underflows.
+            for a tail that only underflows. If an argument is learned, at the value it has.
         parameters: What the user may set.
         to_arguments: Parameters -> arguments, where they differ.
         conflict: Says what is wrong between parameters that are fine by themselves.

@@ -217,13 +217,36 @@ class StackedActivations:
         combinations = product(*ends.values())
         return max(entry.max_slope(**dict(zip(ends, each, strict=True))) for each in combinations)
 
-    def can_die(self, run: int) -> bool:
-        """Whether a run's activation has intervals of exactly zero derivative."""
-        activation = self._activations[run]
-        entry = activation.entry
-        if entry is None or entry.learns:
-            return True  # unknown, or a learned slope may reach 0: the derivative itself decides
-        return entry.can_die(**entry.arguments(activation.parameters))
+    def can_die(self, layer: str) -> Tensor:
+        """Whether f' of each unit of a layer is exactly 0 on an interval, (N, C), on the CPU.
+
+        What a unit has learned counts as it is now. Of a user's own module nothing is known, so
+        its derivative has to decide: True.
+        """
+        units = self._units[layer]
+        rows: list[list[bool]] = []
+        for group in self.groups:
+            learned = self._learned.get((group.start, layer), {})
+            for run in group.runs:
+                entry = self._activations[run].entry
+                if entry is None:
+                    rows.append([True] * units)
+                    continue
+                arguments = entry.arguments(self._activations[run].parameters)
+                if not learned:
+                    rows.append([entry.can_die(**arguments)] * units)
+                    continue
+                columns = [
+                    values[run - group.start].detach().expand(units).tolist()
+                    for values in learned.values()
+                ]
+                rows.append(
+                    [
+                        entry.can_die(**{**arguments, **dict(zip(learned, each, strict=True))})
+                        for each in zip(*columns, strict=True)
+                    ]
+                )
+        return torch.tensor(rows)
 
     def state_dict(self, run: int) -> dict[str, Tensor]:
         """Copy the buffers of a user's own modules to the CPU, under their plain names."""

@@ -92,9 +92,6 @@ class Probe:
         self._batch_size = batch_size
         self._tau = tau
         self._saturation = saturation
-        self._can_die = torch.tensor(
-            [stack.activations.can_die(run) for run in range(stack.runs)], device=images.device
-        )
         self._wide = torch.float32 if images.device.type == "mps" else torch.float64
         self._dead_before: dict[str, Tensor] = {}
 
@@ -221,7 +218,8 @@ class Probe:
     ) -> list[LayerRow]:
         """The row of each run for a hidden layer."""
         # Units with non-finite values are not counted as dead; NaN has the sign 0.
-        dead = (sums.alive == 0) & self._can_die[:, None] & sums.z.isfinite()
+        can_die = self._stack.activations.can_die(layer).to(sums.alive.device)
+        dead = (sums.alive == 0) & can_die & sums.z.isfinite()
         before = self._dead_before.get(layer, dead)
         self._dead_before[layer] = dead
         died = (dead & ~before).sum(1).tolist()

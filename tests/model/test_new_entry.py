@@ -35,6 +35,7 @@ LEARNED_TANH = Activation(
     max_slope=lambda height, slope: abs(height * slope),
     reference="made up for this test",
     non_decreasing=False,
+    can_die=lambda height, slope: height * slope == 0,
     parameters={
         "height": Parameter(1.5, "initial height"),
         "slope": Parameter(0.5, "initial slope at 0"),
@@ -156,7 +157,25 @@ def test_the_largest_slope_follows_what_was_learned() -> None:
     # Of any height with any slope that there is.
     assert stack.activations.max_slope("conv1", 0) == 4 * 0.5
     assert stack.activations.max_slope("fc1", 0) == 1.5 * 0.5
-    assert stack.activations.can_die(0)  # a learned height may become 0
+
+
+def test_each_unit_can_die_by_what_it_has_learned() -> None:
+    models = [plain("learned_tanh", 0), plain("learned_tanh", 1, per_unit=0), plain("relu", 2)]
+    with torch.no_grad():
+        dict(models[0].named_parameters())["activations.conv2.height"][1] = 0
+        dict(models[1].named_parameters())["activations.conv2.slope"][:] = 0
+    activations = [
+        RunActivation("learned_tanh"),
+        RunActivation("learned_tanh", {"per_unit": 0}),
+        RunActivation("relu"),
+    ]
+    stack = Stack(models, activations, device=torch.device("cpu"), compute=torch.float64)
+    assert stack.activations.can_die("conv2").tolist() == [
+        [False, True, False],
+        [True, True, True],
+        [True, True, True],
+    ]
+    assert stack.activations.can_die("conv1").tolist() == [[False] * 2, [False] * 2, [True] * 2]
 
 
 def test_noise_is_drawn_in_training_alone_and_is_each_runs_own() -> None:
