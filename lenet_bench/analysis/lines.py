@@ -68,9 +68,9 @@ def is_missing(value: Any) -> bool:
 
 
 def describe_value(value: Any) -> str:
-    """Format a value of the configuration for readers: 0.1, 1, true, none."""
+    """Format a value of the configuration as it is typed: 0.1, 1, true, null."""
     if is_missing(value):
-        return "none"
+        return "null"
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -82,7 +82,8 @@ def line_labels(frame: pd.DataFrame, parameters: list[str]) -> pd.Series[Any]:
     """Label rows by activation and parameters, as in `leaky_relu negative_slope=0.1`.
 
     A user's own activation is `custom` and its class, with as much of the import path as it takes
-    to distinguish it from the others in the frame.
+    to distinguish it from the others in the frame. A frame that averages over runs may lack the
+    column `activation.path`; `add_path` adds it.
     """
     path = "activation.path"
     paths = frame[path].dropna().astype(str) if path in frame else pd.Series(dtype="str")
@@ -99,6 +100,25 @@ def line_labels(frame: pd.DataFrame, parameters: list[str]) -> pd.Series[Any]:
         ]
         labels.append(" ".join([name, *settings]))
     return pd.Series(labels, index=frame.index, dtype=object)
+
+
+def add_path(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Add the class of a user's own activation to a frame whose keys do not hold it.
+
+    The path is a key only where there are several. Where there is one, it belongs to every row of
+    `custom`, so that `line_labels` gives them the label that they have among the runs.
+
+    Args:
+        frame: A row per group of runs, with the column `activation`.
+        runs: The runs behind it.
+    """
+    path = "activation.path"
+    known = runs[path].dropna() if path in runs else pd.Series(dtype="str")
+    if path in frame or known.empty:
+        return frame
+    return frame.assign(
+        **{path: [known.iloc[0] if n == "custom" else None for n in frame["activation"]]}
+    )
 
 
 def ordered(values: pd.Series[Any]) -> list[Any]:

@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lenet_bench.analysis.comparisons import pairwise, scope
+from lenet_bench.analysis.lines import add_path
 from lenet_bench.analysis.summary import describe_target, group_keys, summarise, summarise_groups
 from lenet_bench.analysis.tuning import obstacle, tuned_rates
 from lenet_bench.claims.evaluation import claims_in
@@ -69,10 +70,10 @@ def write_report(
         report = Report(
             title=f"{describe_runs(summary)}: {describe_target(summary, target_loss)}",
             summary=summary,
-            groups=name_data(summarise_groups(summary), summary),
+            groups=add_path(name_data(summarise_groups(summary), summary), summary),
             keys=tuple(group_keys(summary)),
             comparisons=name_data(comparisons, summary),
-            tuned=name_data(tuned, summary),
+            tuned=add_path(name_data(tuned, summary), summary),
             claims=claims,
             troubles=tuple(_troubles(summary)),
             notes=tuple(notes),

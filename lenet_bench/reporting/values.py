@@ -10,7 +10,13 @@ from typing import Any
 import pandas as pd
 
 from lenet_bench.analysis.labels import FINGERPRINT, data_labels
-from lenet_bench.analysis.lines import activation_rank, describe_value, is_missing, ordered
+from lenet_bench.analysis.lines import (
+    activation_rank,
+    describe_value,
+    is_missing,
+    line_labels,
+    ordered,
+)
 from lenet_bench.records.loading import varying_keys
 
 SHARED_SETTINGS = (
@@ -69,9 +75,9 @@ def shared_settings(runs: pd.DataFrame) -> str:
 
 def describe_runs(runs: pd.DataFrame) -> str:
     """`sigmoid, tanh, relu on digits (15 runs)`."""
-    names = sorted(
-        {str(name) for name in runs["activation"]}, key=lambda n: (activation_rank(n), n)
-    )
+    kinds = runs[[key for key in ("activation", "activation.path") if key in runs]]
+    kinds = kinds.drop_duplicates()
+    names = sorted(set(line_labels(kinds, [])), key=lambda n: (activation_rank(n), n))
     activations = ", ".join(names) if len(names) <= 5 else f"{len(names)} activations"
     datasets = (
         [str(name) for name in runs["dataset"].dropna().unique()] if "dataset" in runs else []

@@ -98,7 +98,7 @@ def test_a_single_activation_has_a_line_for_null(tmp_path: Path) -> None:
     assert (keys, panels) == (["init.bias"], [])
     lines = lines_in_order(summary, keys)
     assert [(label, len(runs)) for label, runs in lines] == [
-        *(("init.bias=0.5", 3), ("init.bias=none", 3)),
+        *(("init.bias=0.5", 3), ("init.bias=null", 3)),
     ]
 
 

@@ -39,19 +39,19 @@ def write_biases(directory: Path, *activations: str, rates: tuple[float, ...] = 
 def test_it_makes_a_panel(tmp_path: Path) -> None:
     sweep = write_biases(tmp_path, "tanh", "relu")
     layout = arrange(sweep.runs)
-    assert [panel.title for panel in layout.panels] == ["init.bias 0.5", "init.bias none"]
+    assert [panel.title for panel in layout.panels] == ["init.bias 0.5", "init.bias null"]
     assert [len(panel.runs) for panel in layout.panels] == [4, 4]
     assert not layout.panels[0].runs & layout.panels[1].runs
     for figure in every_figure(sweep):
         assert_all_text_fits(figure)
-        assert {"init.bias 0.5", "init.bias none"} <= set(
+        assert {"init.bias 0.5", "init.bias null"} <= set(
             re.findall(r"init\.bias \S+", all_text(figure))
         )
 
 
 def test_it_makes_a_line_where_there_is_one_activation(tmp_path: Path) -> None:
     lines = arrange(write_biases(tmp_path, "relu").runs).lines
-    assert [line.label for line in lines] == ["init.bias=0.5", "init.bias=none"]
+    assert [line.label for line in lines] == ["init.bias=0.5", "init.bias=null"]
     assert [len(line.runs) for line in lines] == [2, 2]
     assert lines[0].style != lines[1].style
 
@@ -60,14 +60,14 @@ def test_thinning_can_leave_it_out_and_says_so(tmp_path: Path) -> None:
     runs = write_biases(tmp_path, "tanh", "relu").runs
     layout = arrange(runs, most_panels=1)
     assert [panel.title for panel in layout.panels] == ["init.bias 0.5"]
-    assert layout.left_out == "init.bias none"
+    assert layout.left_out == "init.bias null"
 
 
 def test_it_has_cells_over_learning_rates(tmp_path: Path) -> None:
     sweep = write_biases(tmp_path, "relu", rates=(0.01, 0.1))
     assert figures.phase_key(sweep.runs) == "init.bias"
     (axis,) = figures.phase_diagram(sweep.layers, sweep.runs).axes
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["none", "0.5"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["null", "0.5"]
     assert [text.get_text() for text in axis.texts] == ["0"] * 4
 
 
@@ -77,10 +77,10 @@ def test_it_is_a_row_and_stands_among_the_settings(tmp_path: Path) -> None:
     table = comparison_table(report.groups, report.keys)
     cells = [dict(zip(table.headers, row, strict=True)) for row in table.rows]
     assert [(cell["activation"], cell["init.bias"], cell["seeds"]) for cell in cells] == [
-        *(("tanh", "0.5", "2"), ("relu", "0.5", "2"), ("tanh", "none", "2"), ("relu", "none", "2")),
+        *(("tanh", "0.5", "2"), ("relu", "0.5", "2"), ("tanh", "null", "2"), ("relu", "null", "2")),
     ]
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
-    assert "<dt>init.bias</dt><dd>0.5, none</dd>" in page
+    assert "<dt>init.bias</dt><dd>0.5, null</dd>" in page
 
 
 def test_a_parameter_that_a_choice_does_not_have_is_no_missing_value(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from lenet_bench.analysis.lines import describe_value
 from lenet_bench.reporting.report import write_report
 from lenet_bench.reporting.tables.comparison import comparison_table
+from lenet_bench.reporting.tables.tuned_rates import tuned_table
 from lenet_bench.reporting.words import NOTHING, p_value
 from tests.fabricate import descent, write_run
 from tests.reporting.drawing import write_three
@@ -17,7 +18,7 @@ from tests.reporting.drawing import write_three
 
 def test_values_read_as_typed() -> None:
     assert [describe_value(v) for v in (0.1, 1.0, 3, True, None, np.nan, "max")] == [
-        *("0.1", "1", "3", "true", "none", "none", "max"),
+        *("0.1", "1", "3", "true", "null", "null", "max"),
     ]
 
 
@@ -45,3 +46,22 @@ def test_the_title_names_activations_in_the_tables_order(tmp_path: Path) -> None
     rows = comparison_table(report.groups, report.keys).rows
     assert report.title.startswith("sigmoid, tanh, relu on digits (3 runs)")
     assert [row[0] for row in rows] == ["sigmoid", "tanh", "relu"]
+
+
+def test_a_single_class_of_the_user_has_one_label_in_tables_verdicts_and_title(
+    tmp_path: Path,
+) -> None:
+    wave = {"name": "custom", "path": "mine:Wave"}
+    for seed in range(4):
+        for lr in (0.01, 0.1):
+            name = f"{seed}-{lr}"
+            write_run(tmp_path / "s", f"relu-{name}", descent(60, seed), seed=seed, lr=lr)
+            losses = descent(60, seed, rate=20)
+            write_run(tmp_path / "s", f"wave-{name}", losses, activation=wave, seed=seed, lr=lr)
+    report = write_report(tmp_path / "s", tmp_path / "s")
+    labels = ["relu", "custom Wave"]
+    assert [row[0] for row in comparison_table(report.groups, report.keys).rows] == labels * 2
+    assert sorted(row[0] for row in tuned_table(report.tuned).rows) == sorted(labels)
+    assert set(report.comparisons["a"]) | set(report.comparisons["b"]) == set(labels)
+    assert report.title.startswith("relu, custom Wave on digits (16 runs)")
+    assert "activation.path" not in report.keys, "one class is no difference of its own"
