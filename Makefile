@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-reproduce: $(STAMP)  ## sigmoid vs tanh vs ReLU on the embedded digits: figures, tables, about two minutes
+reproduce: $(STAMP)  ## sigmoid vs tanh vs ReLU on the included digits: figures, tables, about two minutes
 	$(BIN)/lenet-bench experiment=sigmoid_tanh_relu
 
 claims: $(STAMP)  ## train what the claims about activations need and decide them; e.g. ARGS="dataset=cifar10"

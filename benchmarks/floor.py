@@ -1,4 +1,4 @@
-"""The floor: how long the arithmetic of a training step takes at the rate of matrix products.
+"""The floor: how long the arithmetic of a training step takes at the speed of matrix products.
 
 In: the architecture. Out: the exact number of floating-point operations of a step, and a peer that
 multiplies square float32 matrices (sgemm). No useful arithmetic is faster. Its rate is measured in

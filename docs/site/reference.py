@@ -141,7 +141,7 @@ def _number(value: float) -> str:
 
 
 def activations() -> str:
-    """The zoo, at default parameters."""
+    """The list of activations, at default parameters."""
     rows = []
     for entry in ACTIVATIONS.values():
         arguments = entry.arguments()
@@ -158,7 +158,7 @@ def activations() -> str:
                 entry.reference,
             )
         )
-    header = ("activation", "f(x)", "family", "range", "gain", "can die", "reference")
+    header = ("activation", "f(x)", "family", "range", "gain", "can die", "source")
     return table(header, rows)
 
 
@@ -183,21 +183,21 @@ def parameters_of(group: str, parameters: Mapping[str, Mapping[str, Parameter]])
 
 
 def inits() -> str:
-    """The schemes of initial weights."""
+    """The initial weights."""
     rows = [(f"`{name}`", entry.meaning, entry.reference) for name, entry in SCHEMES.items()]
-    return table(("init", "distribution at gain 1", "reference"), rows)
+    return table(("init", "distribution at gain 1", "source"), rows)
 
 
 def optimizers() -> str:
     """The update rules."""
     rows = [(f"`{name}`", kind.meaning, kind.reference) for name, kind in OPTIMIZERS.items()]
-    return table(("optimizer", "rule", "reference"), rows)
+    return table(("optimizer", "rule", "source"), rows)
 
 
 def schedules() -> str:
     """The learning-rate schedules."""
     rows = [(f"`{name}`", kind.meaning, kind.reference) for name, kind in SCHEDULES.items()]
-    return table(("schedule", "learning rate", "reference"), rows)
+    return table(("schedule", "learning rate", "source"), rows)
 
 
 def claims() -> str:

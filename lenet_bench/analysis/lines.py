@@ -38,7 +38,8 @@ def lines_in_order(
     """Split runs into lines: the label and the runs of each.
 
     A line is one combination of the keys' values, where a missing value is a value too. Lines stand
-    in the order of the zoo and then of their parameters, or of the values of the one key.
+    in the order of the list of activations and then of their parameters, or of the values of the
+    one key.
 
     Args:
         runs: The runs, often those of one panel.
@@ -116,9 +117,10 @@ def add_path(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     known = runs[path].dropna() if path in runs else pd.Series(dtype="str")
     if path in frame or known.empty:
         return frame
-    return frame.assign(
-        **{path: [known.iloc[0] if n == "custom" else None for n in frame["activation"]]}
-    )
+    paths = [known.iloc[0] if name == "custom" else None for name in frame["activation"]]
+    with_path = frame.copy()
+    with_path[path] = paths
+    return with_path
 
 
 def ordered(values: pd.Series[Any]) -> list[Any]:
@@ -144,7 +146,7 @@ def holding(runs: pd.DataFrame, key: str, value: Any) -> pd.DataFrame:
 
 
 def activation_rank(name: str) -> int:
-    """The position of an activation in the zoo; the user's own come last."""
+    """The position of an activation in the list; the user's own come last."""
     names = list(ACTIVATIONS)
     return names.index(name) if name in names else len(names)
 

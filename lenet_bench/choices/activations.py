@@ -1,4 +1,4 @@
-"""The zoo: every activation function that can be chosen, an entry each.
+"""The list of activations: every activation function that can be chosen, an entry each.
 
 In: the formulas of `formulas`. Out: `ACTIVATIONS`, the entries by name, in the order in which they
 are listed everywhere. A new activation is one more entry here, with its formulas in `formulas`:
@@ -49,8 +49,10 @@ _GELU_MINIMUM = -0.16997120747990363
 _SWISH_MINIMUM = -0.2784645427610738
 _MISH_MINIMUM = -0.3088434130172504
 
-_NEGATIVE_SLOPE = Parameter(0.01, "slope for negative inputs; 0 is the version without leak", low=0)
-_ALPHA = Parameter(1.0, "minus the value approached far below 0", low=0, low_open=True)
+_NEGATIVE_SLOPE = Parameter(
+    0.01, "slope for negative inputs; 0 gives the same function without leak", low=0
+)
+_ALPHA = Parameter(1.0, "far below 0, f(x) approaches -alpha", low=0, low_open=True)
 
 _ENTRIES = (
     Activation(
@@ -237,7 +239,7 @@ _ENTRIES = (
         max_slope=_constant(1.0),
         reference="Dugas, Bengio, Bélisle, Nadeau & Garcia 2001, Incorporating second-order "
         "functional knowledge for better option pricing, NIPS",
-        parameters={"beta": Parameter(1.0, "sharpness: ReLU as it grows", low=0, low_open=True)},
+        parameters={"beta": Parameter(1.0, "the larger, the closer to ReLU", low=0, low_open=True)},
         torch_module="Softplus",
     ),
     Activation(

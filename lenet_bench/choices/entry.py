@@ -1,4 +1,4 @@
-"""What an entry of the zoo of activation functions consists of.
+"""What an entry of the list of activations consists of.
 
 In: the formulas and facts of one function, as `activations` states them. Out: `Activation`, from
 which the configuration, the networks, the probes, the figures and the documentation derive all

@@ -1,4 +1,4 @@
-"""The initial weights that can be chosen: a scheme each, with how it draws a layer's weight.
+"""The initial weights that can be chosen, an entry each: how a layer's weight is drawn.
 
 In: a weight and a random generator. Out: `SCHEMES`, the table that the configuration reads and by
 which `lenet_bench.model.initialize` fills a network; and `gain_factor`, what `init.gain` means.
@@ -175,16 +175,16 @@ _ENTRIES = (
     ),
     Scheme(
         name="normal",
-        meaning="normal with deviation std",
+        meaning="normal with standard deviation std",
         draw=_normal,
-        reference="Fixed deviation, blind to the size of the layer",
+        reference="Fixed standard deviation, whatever the size of the layer",
         parameters={"std": Parameter(0.05, "standard deviation", low=0, low_open=True)},
     ),
     Scheme(
         name="uniform",
         meaning="uniform in +-bound",
         draw=_uniform,
-        reference="Fixed bound, blind to the size of the layer",
+        reference="Fixed bound, whatever the size of the layer",
         parameters={"bound": Parameter(0.05, "largest absolute value", low=0, low_open=True)},
     ),
     Scheme(

@@ -184,8 +184,10 @@ OPTIMIZERS: Mapping[str, OptimizerKind] = {
         meaning="stochastic gradient descent with momentum",
         reference="Sutskever et al. 2013, On the importance of initialization and momentum",
         parameters={
-            "momentum": _fraction(0.9, "share of the last step kept; 0 is plain descent"),
-            "nesterov": Parameter(False, "look ahead along the momentum; nothing changes without"),
+            "momentum": _fraction(0.9, "fraction of the last step kept; 0 is plain descent"),
+            "nesterov": Parameter(
+                False, "look ahead along the momentum; has no effect if momentum is 0"
+            ),
         },
         buffers=(Buffer("velocity", only_with="momentum"),),
         update=_sgd,
@@ -203,8 +205,10 @@ OPTIMIZERS: Mapping[str, OptimizerKind] = {
         parameters={
             "alpha": _fraction(0.99, "decay of the mean squared gradient"),
             "eps": _eps(1e-8),
-            "momentum": _fraction(0.0, "share of the last step kept"),
-            "centered": Parameter(False, "divide by the deviation instead of the mean square"),
+            "momentum": _fraction(0.0, "fraction of the last step kept"),
+            "centered": Parameter(
+                False, "divide by the standard deviation instead of the mean square"
+            ),
         },
         buffers=(
             Buffer("square_mean"),

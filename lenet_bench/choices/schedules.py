@@ -60,7 +60,7 @@ SCHEDULES: Mapping[str, ScheduleKind] = {
         reference="Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts",
         parameters={
             **_WARMUP,
-            "final": Parameter(0.0, "share of lr left at the end", low=0, high=1),
+            "final": Parameter(0.0, "fraction of lr left at the end", low=0, high=1),
         },
         factor=_cosine,
     ),

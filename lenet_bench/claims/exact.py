@@ -1,7 +1,7 @@
 """Tests of claims that are mathematics: formulas and networks in, findings out.
 
-They are computed on random inputs, with the zoo's own formulas and the plain LeNet. Nothing is
-trained. Numbers that differ by rounding only count as equal.
+They are computed on random inputs, with the formulas of this project and the plain LeNet. Nothing
+is trained. Numbers that differ by rounding only count as equal.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def linear_without_nonlinearity() -> Test:
 
 
 def max_pool_commutes() -> Test:
-    """Test `max_pool_commutes`: compare pool(f(x)) with f(pool(x)) for every entry of the zoo."""
+    """Test `max_pool_commutes`: compare pool(f(x)) with f(pool(x)) for every activation."""
 
     def evaluate(_: Evidence) -> Finding:
         from lenet_bench.choices.activations import ACTIVATIONS
@@ -64,7 +64,7 @@ def max_pool_commutes() -> Test:
 
     return Test(
         "largest |pool(f(x)) - f(pool(x))|",
-        "supported if it is rounding for every non-decreasing activation of the zoo and "
+        "supported if it is rounding for every non-decreasing activation of the list and "
         f"above {NOTICEABLE:g} for swish, else refuted",
         evaluate,
     )

@@ -231,7 +231,7 @@ def _rule(needed: Sequence[Contrast]) -> str:
             text = f"{each.words} {each.claimed} {bound:.3g}{small}"
         parts.setdefault(quantity.words, []).append(text)
     rules = [f"{words}: {', '.join(texts)}" for words, texts in parts.items()]
-    rules += ["all of them"] if len(needed) > 1 else []
+    rules += ["all of these must be supported"] if len(needed) > 1 else []
     if any(each.quantity == ITERATIONS for each in needed):
         rules.append(f"no count is below {WINDOW}, the iterations that a loss is averaged over")
     sides = [_sides(each) for each in needed if isinstance(each, Difference) and _is_tuned(each)]

@@ -35,7 +35,7 @@ def dead_stays_dead() -> Test:
             f"{layer} {row.revived:.0f} of {row.deaths:.0f}"
             for layer, row in by_layer[["deaths", "revived"]].sum().iterrows()
         )
-        note = f"share of deaths that were undone; revived: {layers}"
+        note = f"fraction of deaths that were undone; revived: {layers}"
         shares = by_seed["revived"] / by_seed["deaths"].where(by_seed["deaths"] > 0)
         share = one_sample(shares.to_numpy())
         verdict: Verdict = "inconclusive"
@@ -48,9 +48,9 @@ def dead_stays_dead() -> Test:
         return Finding(verdict, share.mean, share.low, share.high, share.p_value, share.n, note)
 
     return Test(
-        "share of deaths (on the probe set, born dead included) that a later probe sees undone",
+        "fraction of deaths (on the probe set, born dead included) that a later probe sees undone",
         "supported if no unit ever revives; refuted if units revive in at least "
-        f"{MIN_SEEDS} seeds and the interval of the share lies above 0",
+        f"{MIN_SEEDS} seeds and the interval of the fraction lies above 0",
         evaluate,
     )
 

@@ -1,4 +1,4 @@
-"""Where commands put what they write: new folders, and files that are never half written."""
+"""Where commands write: new folders, and files that are either complete or not there."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ starts, and `preview` shows its plan; `fast_composition` and `swept_groups` comp
 `names` names their directories; `task` is called for each job, and trains. What they know of the
 running command is in `session`. `conf_files` writes the files of `conf/`.
 
-Behind a wall: `fast_jobs` and `fast_copies` do what Hydra and OmegaConf do, five times as fast, by
+Kept separate: `fast_jobs` and `fast_copies` do what Hydra and OmegaConf do, five times as fast, by
 private parts of these libraries. They save 4 s of a sweep of 160 jobs. Nothing else uses private
 attributes of configurations. `known_versions` decides whether the installed libraries are known;
 if not, Hydra and OmegaConf do the work themselves, and only time is lost. The tests compare both

@@ -1,6 +1,6 @@
 """Writes the files of `conf/` that follow from the tables of choices.
 
-In: the tables of activations, initialisations, optimizers and schedules. Out: a YAML file for each
+In: the lists of activations, initial weights, optimizers and schedules. Out: a YAML file for each
 of their entries, with its parameters, what they mean and what they may be.
 
     python -m lenet_bench.hydra_app.conf_files            # writes what has changed
@@ -111,7 +111,7 @@ def _lines(parameters: Mapping[str, Parameter]) -> list[Line]:
 
 
 def _lines_of_every_init(draws_biases: bool) -> list[Line]:
-    """The keys that every initialisation has besides its own."""
+    """The keys that every choice of `init` has besides its own."""
     unset = "drawn as the weights are" if draws_biases else "0"
     return [
         ("gain", 1.0, "multiplies the weights; auto: the gain recommended for the activation"),

@@ -1,7 +1,7 @@
-"""The formulas of the zoo as functions that autograd can differentiate.
+"""The formulas of the activations as functions that autograd can differentiate.
 
-In: a tensor, an entry of the zoo and the arguments of its formulas. Out: f(x), whose backward pass
-uses the derivative that the entry states, at kinks too.
+In: a tensor, an entry of the list of activations and the arguments of its formulas. Out: f(x),
+whose backward pass uses the derivative that the entry states, at kinks too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lenet_bench.choices.entry import Activation, OutputFormula
 
 
 def elementwise(x: Tensor, entry: Activation, arguments: Mapping[str, float | Tensor]) -> Tensor:
-    """Apply an activation of the zoo.
+    """Apply an activation of the list.
 
     Args:
         x: Pre-activations of any shape.

@@ -26,7 +26,7 @@ MIN_RUNS_CONVOLVED = 4
 
 @dataclass(frozen=True)
 class RunActivation:
-    """The activation of one run: an entry of the zoo by name, or `custom`, the user's module.
+    """The activation of one run: an entry of the list by name, or `custom`, the user's module.
 
     Attributes:
         name: Of the entry.
@@ -40,7 +40,7 @@ class RunActivation:
 
     @property
     def entry(self) -> Activation | None:
-        """The zoo's entry; None for the user's own module."""
+        """The entry in the list of activations; None for the user's own module."""
         return ACTIVATIONS.get(self.name)
 
     @property

@@ -1,4 +1,4 @@
-"""LeNet as plain PyTorch: the readable reference, the exported weights, the oracle for the stack.
+"""LeNet as plain PyTorch: easy to read, the network of exported weights, the oracle for the stack.
 
 In: standardised images (B, C, H, W). Out: logits (B, classes), and on request what every hidden
 layer computed on the way.
@@ -141,12 +141,12 @@ class LeNet(nn.Module):
 
 
 class ZooActivation(nn.Module):
-    """An activation of the zoo, computed by its formulas.
+    """An activation of the list, computed by its formulas.
 
     Learned arguments are its parameters, by their names.
 
     Args:
-        name: Its name in the zoo.
+        name: Its name in the list of activations.
         units: Units of the layer, (B, units, ...) being the shape of its inputs.
         parameters: Those that differ from their defaults, by their names in the configuration.
     """
@@ -177,10 +177,10 @@ class ZooActivation(nn.Module):
 
 
 def activation_module(name: str, units: int, parameters: Mapping[str, float]) -> nn.Module:
-    """Build the module of a zoo activation for one layer.
+    """Build the module of a listed activation for one layer.
 
     Args:
-        name: Its name in the zoo.
+        name: Its name in the list of activations.
         units: Units of the layer, the number of slopes that a PReLU per unit learns.
         parameters: Those that differ from their defaults, by their names in the configuration.
 

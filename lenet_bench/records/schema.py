@@ -1,4 +1,4 @@
-"""The columns of every CSV: name, dtype, meaning and unit, each written down once.
+"""The columns of every CSV: name, dtype, meaning and unit of measure, each written down once.
 
 In: nothing; this file holds the facts. Out: headers for writers, dtypes for readers, tables for the
 documentation, rows for tests that make up run directories.
@@ -46,12 +46,12 @@ class TrainRow(NamedTuple):
     """A row of `train.csv`: one iteration."""
 
     iteration: Annotated[int, Meaning("the mini-batch update; the first is 1")]
-    epoch: Annotated[int, Meaning("the pass over the training images it belongs to, from 1")]
+    epoch: Annotated[int, Meaning("which time through the training images, from 1")]
     lr: Annotated[float, Meaning("the learning rate of this update, as the schedule sets it")]
     loss: Annotated[
         float, Meaning("mean cross-entropy of the mini-batch before the update", "nats")
     ]
-    accuracy: Annotated[float, Meaning("share of the mini-batch classified correctly before it")]
+    accuracy: Annotated[float, Meaning("fraction of the mini-batch classified correctly before it")]
     grad_norm: Annotated[float, Meaning("Euclidean norm of the gradient of all parameters")]
 
 
@@ -59,10 +59,12 @@ class EvaluationRow(NamedTuple):
     """A row of `evaluation.csv`: one evaluation of one split."""
 
     iteration: Annotated[int, Meaning("updates made before it; 0 is the untrained network")]
-    epoch: Annotated[int, Meaning("the pass over the training images, from 1; 0 before the first")]
+    epoch: Annotated[
+        int, Meaning("which time through the training images, from 1; 0 before training")
+    ]
     split: Annotated[str, Meaning("train (a fixed sample), validation, or test (once, at the end)")]
     loss: Annotated[float, Meaning("mean cross-entropy", "nats")]
-    accuracy: Annotated[float, Meaning("share of images classified correctly")]
+    accuracy: Annotated[float, Meaning("fraction of images classified correctly")]
 
 
 class LayerRow(NamedTuple):
@@ -73,25 +75,36 @@ class LayerRow(NamedTuple):
     units: Annotated[int, Meaning("feature maps or neurons of a hidden layer; 0 for the logits")]
     dead_fraction: Annotated[
         float | None,
-        Meaning("units with f'(z) = 0 at every input, through which no gradient passes"),
+        Meaning(
+            "fraction of units with f'(z) = 0 at every input: no gradient reaches their weights"
+        ),
     ]
     dormant_fraction: Annotated[
-        float | None, Meaning("units whose mean |f(z)| is at most `probe.tau` times the layer's")
+        float | None,
+        Meaning(
+            "fraction of units whose mean |f(z)| is at most `probe.tau` times the mean of the layer"
+        ),
     ]
     saturated_fraction: Annotated[
         float | None,
         Meaning(
-            "pairs of unit and input with |f'(z)| below `probe.saturation` of its maximum; empty "
-            "where no maximum is known"
+            "fraction of pairs of unit and input with |f'(z)| below `probe.saturation` of its "
+            "maximum; empty where no maximum is known"
         ),
     ]
-    zero_fraction: Annotated[float | None, Meaning("pairs of unit and input with f(z) = 0")]
+    zero_fraction: Annotated[
+        float | None, Meaning("fraction of pairs of unit and input with f(z) = 0")
+    ]
     died: Annotated[int | None, Meaning("units dead now and not at the previous probe")]
     revived: Annotated[int | None, Meaning("units dead at the previous probe and not now")]
     activation_mean: Annotated[float | None, Meaning("mean of f(z) over units and inputs")]
-    activation_std: Annotated[float | None, Meaning("standard deviation of f(z), likewise")]
+    activation_std: Annotated[
+        float | None, Meaning("standard deviation of f(z) over units and inputs")
+    ]
     preactivation_mean: Annotated[float | None, Meaning("mean of z over units and inputs")]
-    preactivation_std: Annotated[float | None, Meaning("standard deviation of z, likewise")]
+    preactivation_std: Annotated[
+        float | None, Meaning("standard deviation of z over units and inputs")
+    ]
     weight_norm: Annotated[float, Meaning("Euclidean norm of the layer's weight")]
     gradient_norm: Annotated[
         float,
@@ -144,7 +157,7 @@ SUMMARY = (
     Column("error", "str", "what went wrong, of a run that diverged or failed"),
     Column("iteration", "float64", "last iteration recorded"),
     Column("budget", "float64", "iterations that the run was to have"),
-    Column("seconds", "float64", "the run's share of its stack's wall time", "s"),
+    Column("seconds", "float64", "the run's part of its stack's wall time", "s"),
     Column("classes", "float64", "classes of the data set"),
     Column("final_train_loss", "float64", "mean over the last 25 iterations", "nats"),
     Column("mean_train_loss", "float64", "mean over all iterations", "nats"),
@@ -192,8 +205,8 @@ COMPARISONS = (
     Column("high", "float64", "upper end"),
     Column("p_value", "float64", "of the two-sided paired t test"),
     Column("p_holm", "float64", "after Holm's correction over the pairs of quantity and panel"),
-    Column("effect_size", "float64", "mean in deviations of the differences (Hedges)"),
-    Column("probability", "float64", "share of pairs with a > b; ties count half"),
+    Column("effect_size", "float64", "mean in standard deviations of the differences (Hedges)"),
+    Column("probability", "float64", "fraction of pairs with a > b; ties count half"),
     Column("never_a", "int64", "runs of a that never reached the target"),
     Column("never_b", "int64", "runs of b that never reached the target"),
     Column("verdict", "str", "in words"),
@@ -211,13 +224,18 @@ SETTINGS = ("shared", "tuned")
 
 TUNED = (
     Column("rates", "str", "the learning rates that were tried"),
-    Column("tuned_lr", "float64", "the line's best rate"),
-    Column("on_edge", "str", "whether it is the lowest or highest tried, else none"),
-    Column("choosing_seeds", "str", "the seeds that chose the rates"),
+    Column("tuned_lr", "float64", "the line's best learning rate"),
+    Column(
+        "on_edge",
+        "str",
+        "`lowest` or `highest` if the best learning rate is at an end of the tried ones, "
+        "else `none`",
+    ),
+    Column("choosing_seeds", "str", "the seeds that chose the learning rates"),
     Column("reporting_seeds", "str", "the seeds that the numbers are of"),
-    Column("shared_lr", "float64", "the best rate for all lines of the panel together"),
+    Column("shared_lr", "float64", "the best learning rate for all lines of the panel together"),
     *(
-        Column(f"{quantity}_{setting}_{part}", "float64", f"{words} at the {setting} rate")
+        Column(f"{quantity}_{setting}_{part}", "float64", f"{words} at the {setting} learning rate")
         for quantity in TUNED_QUANTITIES
         for setting in SETTINGS
         for part, words in (
@@ -227,7 +245,7 @@ TUNED = (
         )
     ),
     *(
-        Column(f"{outcome}_{setting}", "int64", f"{words} at the {setting} rate")
+        Column(f"{outcome}_{setting}", "int64", f"{words} at the {setting} learning rate")
         for outcome, words in (
             ("never", "runs that never reached the target"),
             ("diverged", "runs that diverged"),
@@ -241,7 +259,11 @@ CLAIMS = (
     Column("claim", "str", "its identifier"),
     Column("statement", "str", "in plain words"),
     Column("verdict", "str", "supported, refuted or inconclusive"),
-    Column("effect", "float64", "of the comparison that decides, in the unit that the note says"),
+    Column(
+        "effect",
+        "float64",
+        "of the comparison that decides, in the unit of measure that the note says",
+    ),
     Column("low", "float64", "lower end of its 95 % interval"),
     Column("high", "float64", "upper end"),
     Column("p_value", "float64", "after Holm's correction"),
@@ -253,15 +275,24 @@ CLAIMS = (
 """Of `claims.csv`, a row per claim and data set."""
 
 FRACTIONS = (
-    Column("dead_fraction", "float64", "dead share of all hidden units, last probe in training"),
-    Column("dormant_fraction", "float64", "dormant share of them, at the same probe"),
-    Column("zero_fraction", "float64", "share of zero activations, at the same probe"),
+    Column(
+        "dead_fraction",
+        "float64",
+        "fraction of all hidden units that are dead at the last probe in training",
+    ),
+    Column("dormant_fraction", "float64", "fraction of them that are dormant at the same probe"),
+    Column("zero_fraction", "float64", "fraction of zero activations at the same probe"),
 )
 """Of `evidence.csv`: the hidden layers at the end of a run."""
 
 SEEN = (
-    Column("deaths", "float64", "units that died or were born dead, as often as they did"),
-    Column("revived", "float64", "units that came back to life, as often as they did"),
+    Column(
+        "deaths",
+        "float64",
+        "number of deaths; a unit that is dead at iteration 0 counts too; a unit can die several "
+        "times",
+    ),
+    Column("revived", "float64", "number of times that a dead unit came back to life"),
     Column("largest_dead_fraction", "float64", "of a hidden layer at any probe"),
     Column("largest_gradient_norm", "float64", "of a hidden layer at any probe"),
 )
@@ -346,4 +377,4 @@ def as_markdown(columns: Iterable[Column]) -> str:
         f"| `{column.name}` | {column.unit} | {column.meaning.replace('|', chr(92) + '|')} |"
         for column in columns
     ]
-    return "\n".join(["| column | unit | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+    return "\n".join(["| column | measured in | meaning |", "| --- | --- | --- |", *rows]) + "\n"

@@ -100,7 +100,7 @@ def measure(
     """
     if unknown := [name for name in activations if name not in ACTIVATIONS]:
         raise UserError(
-            f"activations={','.join(unknown)}: not in the zoo; choose from {', '.join(ACTIVATIONS)}"
+            f"activations={','.join(unknown)}: unknown; choose from {', '.join(ACTIVATIONS)}"
         )
     if not activations or rounds < 1:
         raise UserError(

@@ -73,9 +73,9 @@ def test_rules_in_words_name_what_is_compared() -> None:
     assert CLAIMS["sigmoid_slower"].rule == (
         "mean training loss (nats): sigmoid - tanh above 0 (negligible: within 5 % of the loss of "
         "chance), sigmoid - relu above 0 (negligible: within 5 % of the loss of chance); "
-        "all of them"
+        "all of these must be supported"
     )
     assert CLAIMS["relu_gradients_keep"].rule.endswith("above 0.9")
     assert CLAIMS["tanh_close_to_relu"].rule.endswith(
-        "test accuracy: tanh - relu within 0.02; all of them"
+        "test accuracy: tanh - relu within 0.02; all of these must be supported"
     )

@@ -228,7 +228,7 @@ def test_a_figure_shows_every_median_sorted_by_the_training_step() -> None:
 @pytest.mark.parametrize(
     ("rounds", "names", "message"),
     [
-        (1, ["relu", "reluu"], "activations=reluu: not in the zoo; choose from identity"),
+        (1, ["relu", "reluu"], "activations=reluu: unknown; choose from identity"),
         (0, ["relu"], "rounds=0"),
         (1, [], "activations=:"),
     ],

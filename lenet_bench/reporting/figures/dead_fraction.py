@@ -1,4 +1,4 @@
-"""Share of dead units against the iteration, a panel per hidden layer."""
+"""Fraction of dead units against the iteration, a panel per hidden layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_LINES_WITH_LIVING = 6
 
 
 def dead_fraction(layers: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Share of dead units against the iteration: mean and 95 % interval over seeds.
+    """Fraction of dead units against the iteration: mean and 95 % interval over seeds.
 
     Args:
         layers: `Sweep.layers`: a row per run, probe and layer.
