@@ -16,18 +16,15 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from lenet_bench.analysis import outcomes
 from lenet_bench.analysis.lines import lines_in_order, split_keys
-from lenet_bench.analysis.statistics import MIN_SEEDS, Floats, holm, paired
+from lenet_bench.analysis.statistics import MIN_SEEDS, holm, paired
 from lenet_bench.records.schema import COMPARISONS, names
 
 MOST_PAIRS = 300
 """If there are more pairs, each line is compared with one reference only."""
-
-Bools = npt.NDArray[np.bool_]
 
 REFERENCE = "relu"
 LEVEL = 0.05
@@ -159,6 +156,10 @@ def _table(
     value, never = _columns_of(name)
     values = [line[value].to_numpy(np.float64) for line in lines]
     nevers = [line[never].eq(True).to_numpy(bool) for line in lines]
+    bounds = [
+        missed | outcomes.diverged(line).to_numpy(bool)
+        for missed, line in zip(nevers, lines, strict=True)
+    ]
     counts = [(int(outcomes.diverged(line).sum()), line["status"].count()) for line in lines]
     diverged = {
         label: f"{count} of {runs}"
@@ -167,7 +168,7 @@ def _table(
     }
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
-        of_a, of_b = _raise_bounds(values[a], values[b], nevers[a], nevers[b])
+        of_a, of_b = outcomes.level_pairs(name, values[a], values[b], bounds[a], bounds[b])
         result = paired(of_a, of_b)
         both = np.isfinite(of_a) & np.isfinite(of_b)
         rows.append(
@@ -193,15 +194,6 @@ def _table(
         row["p_holm"] = float(p_holm)
         row["verdict"] = _verdict(name, row, diverged)
     return rows
-
-
-def _raise_bounds(a: Floats, b: Floats, never_a: Bools, never_b: Bools) -> tuple[Floats, Floats]:
-    """Raise the values of runs that never reached the target to those of their partners.
-
-    They are lower bounds: however quickly such a run spent its budget, it was not sooner.
-    """
-    latest = np.maximum(a, b)
-    return np.where(never_a, latest, a), np.where(never_b, latest, b)
 
 
 def _verdict(name: str, row: Mapping[str, Any], diverged: Mapping[str, str]) -> str:

@@ -5,7 +5,8 @@ Verdicts, tuned rates, claims and figures all count runs in this way:
 
 - A run that *diverged* has learned nothing. Its losses count as the loss of chance, ln(classes),
   its accuracies as the accuracy of chance, 1 / classes, and it never reached any target. Leaving it
-  out would compare the survivors, and the setting that diverges would look better.
+  out would compare the survivors, and the setting that diverges would look better. Compared with a
+  run that ended worse than chance, it counts as equal: diverging is never the better result.
 - A run that *never reached* a target counts as having needed its whole budget. This is a lower
   bound: two such runs count as equal.
 - A run that *failed* or *did not end* has no value, not even for a target that it reached before:
@@ -27,6 +28,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lenet_bench.common.layers import LOGITS
@@ -71,6 +73,32 @@ def never_reached(summary: pd.DataFrame, quantity: str) -> pd.Series[bool]:
         return pd.Series(False, index=summary.index)
     missed = summary[REACHED[quantity]].astype("boolean").eq(False).fillna(False).astype(bool)
     return (missed & (summary["status"] == "finished")) | diverged(summary)
+
+
+def level_pairs(
+    quantity: str,
+    a: npt.NDArray[np.float64],
+    b: npt.NDArray[np.float64],
+    bound_a: npt.NDArray[np.bool_],
+    bound_b: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Let no run whose value is only a bound do better than its partner.
+
+    A run that never reached a target was not sooner than its partner, however quickly it spent its
+    budget. A run that diverged was not better than a partner that is worse than chance.
+
+    Args:
+        quantity: A column of `LOSSES`, `ACCURACIES` or `REACHED`.
+        a: Values, paired with those of `b` by position.
+        b: Values.
+        bound_a: Whether each value of `a` is a bound: its run diverged or never reached the target.
+        bound_b: Likewise of `b`.
+
+    Returns:
+        `a` and `b`, each bound moved to its partner's value where that is worse.
+    """
+    worse = np.minimum(a, b) if quantity in ACCURACIES else np.maximum(a, b)
+    return np.where(bound_a, worse, a), np.where(bound_b, worse, b)
 
 
 def diverged(summary: pd.DataFrame) -> pd.Series[bool]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from lenet_bench.analysis import outcomes
 from lenet_bench.analysis.summary import WINDOW
 from lenet_bench.claims.evidence import ITERATIONS, QUANTITIES, Evidence, compared
 from lenet_bench.claims.rules import Claimed, Finding, Hypothesis, LackingError, Verdict, decide
@@ -93,6 +94,15 @@ class Difference:
         a, b = evidence.select(self.a), evidence.select(self.b)
         both = a.index.intersection(b.index)
         a, b = a.loc[both], b.loc[both]
+        if self.quantity in (*outcomes.LOSSES, *outcomes.ACCURACIES):
+            of_a, of_b = outcomes.level_pairs(
+                self.quantity,
+                compared(a, self.quantity).to_numpy(np.float64),
+                compared(b, self.quantity).to_numpy(np.float64),
+                outcomes.diverged(a).to_numpy(bool),
+                outcomes.diverged(b).to_numpy(bool),
+            )
+            return pd.Series(of_a - of_b, index=both)
         values = compared(a, self.quantity) - compared(b, self.quantity)
         if self.quantity == ITERATIONS:
             values = values.where(~(a["never"] & b["never"]))

@@ -91,7 +91,8 @@ def _verdicts(comparisons: pd.DataFrame) -> Folded:
         "one quantity (and panel). A difference is named when p is at most 0.05 and the interval "
         "leaves 0 out. The effect size is in deviations of the differences, P(a > b) the share of "
         "seeds. A run that never reached a target counts with its whole budget, one that diverged "
-        "with the loss and the accuracy of chance. All numbers are in comparisons.csv."
+        "with the loss and the accuracy of chance, but never as better than its partner. All "
+        "numbers are in comparisons.csv."
     )
     table = verdict_table(comparisons, caption)
     if len(table.rows) <= MOST_ROWS:

@@ -130,6 +130,19 @@ def test_a_run_that_diverged_counts_as_chance() -> None:
     assert row["verdict"].endswith("; tanh diverged in 5 of 5")
 
 
+def test_diverging_is_never_better_than_ending_worse_than_chance() -> None:
+    """As with lr=1000: chance would beat a loss of 9 by 6.7 nats, in every seed."""
+    lost = runs("tanh", [9.0, 9.1, 9.2, 8.9, 9.0], test_accuracy=0.05)
+    diverged = runs("square", [np.nan] * 5, status="diverged", test_accuracy=np.nan)
+    for name in ("mean_train_loss", "test_accuracy"):
+        (row,) = rows(joined(lost, diverged), name)
+        assert (row["difference"], row["seeds"], row["p_value"]) == (0.0, 5, 1.0)
+        assert row["verdict"] == "not distinguishable; square diverged in 5 of 5"
+    # Two that diverged are equal, however their partners of other pairs did.
+    (row,) = rows(joined(runs("relu", [np.nan] * 5, status="diverged"), diverged))
+    assert (row["difference"], row["mean_a"]) == (0.0, pytest.approx(math.log(10)))
+
+
 def test_never_is_counted_as_the_budget_and_said() -> None:
     reached = pd.array([True] * 5, dtype="boolean")
     relu = runs("relu", LOSSES, iterations_to_target=[30.0, 31, 32, 33, 34], target_reached=reached)

@@ -155,3 +155,22 @@ def test_a_level_is_held_against_its_bound() -> None:
         assert finding.verdict == expected
         assert finding.effect == pytest.approx(factor, rel=0.01)
     assert Level("test_accuracy", "relu", "above").margin() == (None, False)
+
+
+def test_a_run_that_diverged_is_no_better_than_one_that_ended_worse_than_chance() -> None:
+    """The rule of `analysis.outcomes`, in claims as in comparisons."""
+    runs = pd.DataFrame(
+        {
+            "activation": ["relu"] * 3 + ["tanh"] * 3,
+            "seed": [0, 1, 2] * 2,
+            "status": ["diverged"] * 3 + ["finished"] * 3,
+            "mean_train_loss": [math.log(10)] * 3 + [9.0, 1.0, 2.0],
+            "test_accuracy": [0.1] * 3 + [0.05, 0.9, 0.8],
+        }
+    )
+    values = {
+        name: Difference(name, "relu", "tanh", "above").values(Evidence(runs=runs)).tolist()
+        for name in ("mean_train_loss", "test_accuracy")
+    }
+    assert values["mean_train_loss"] == [0.0, math.log(10) - 1.0, math.log(10) - 2.0]
+    np.testing.assert_allclose(values["test_accuracy"], [0.0, -0.8, -0.7])
