@@ -97,8 +97,8 @@ class Difference:
         if self.quantity in (*outcomes.LOSSES, *outcomes.ACCURACIES):
             of_a, of_b = outcomes.level_pairs(
                 self.quantity,
-                compared(a, self.quantity).to_numpy(np.float64),
-                compared(b, self.quantity).to_numpy(np.float64),
+                np.asarray(compared(a, self.quantity), dtype=np.float64),
+                np.asarray(compared(b, self.quantity), dtype=np.float64),
                 outcomes.diverged(a).to_numpy(bool),
                 outcomes.diverged(b).to_numpy(bool),
             )

@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -25,14 +24,20 @@ def real(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def processor_seconds_of_children() -> float:
+    """Of the processes that this one has started and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 @pytest.mark.parametrize("arguments", [("--help",), ("activation=rleu", "lr=-1", "seed=x")])
 def test_an_answer_takes_less_than_two_seconds(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """The one place where time is the criterion; the median of three."""
+    """The one place where time is the criterion: processor time, which no other work stretches."""
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = processor_seconds_of_children()
         done = real(*arguments, folder=tmp_path)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(processor_seconds_of_children() - start)
         assert done.returncode == (0 if arguments == ("--help",) else 1)
     assert statistics.median(seconds) < 2
 
