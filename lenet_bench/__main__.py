@@ -85,6 +85,8 @@ def _answer() -> object:
             code = _conclude(command.directory, is_new=command.made_directory) or code
     except KeyboardInterrupt:
         code = INTERRUPTED
+    finally:
+        command.end()
     return code
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_bench.common.errors import INTERRUPTED, UserError, reader_may_leave
-from lenet_bench.common.files import new_folder
+from lenet_bench.common.files import new_folder, write_atomically
+from lenet_bench.common.lock import FolderLock, lock_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,17 +76,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> int:
-    # These take a second or two to import; --help does not wait for them.
-    from lenet_bench.claims.evaluation import claims_frame
-    from lenet_bench.claims.files import write
+    # This takes a second or two to import; --help does not wait for it.
     from lenet_bench.claims.registry import CLAIMS, COST, EXACT
-    from lenet_bench.reporting.claims_page import claims_as_text, claims_page
 
     claims = _choose(only, CLAIMS)
     presets = list(dict.fromkeys(claim.preset for claim in claims.values()))
     trained = [preset for preset in presets if preset not in (COST, EXACT)]
     _check(trained, overrides)
-    directory = _prepare(output, overrides)
+    directory = output or new_folder("claims")
+    lock = _lock(directory)
+    try:
+        _mark(directory, overrides)
+        return _fill(directory, claims, presets, overrides)
+    finally:
+        lock.release()
+
+
+def _fill(
+    directory: Path,
+    claims: Mapping[str, Claim],
+    presets: Sequence[str],
+    overrides: Sequence[str],
+) -> int:
+    """Decide the claims in a directory that no other command writes to; return the exit code."""
+    from lenet_bench.claims.evaluation import claims_frame
+    from lenet_bench.claims.files import write
+    from lenet_bench.claims.registry import COST
+    from lenet_bench.reporting.claims_page import claims_as_text, claims_page
+
     others = _read_other_claims(directory / "claims.csv", claims)
     rounds = _read_costs(directory / ROUNDS) if COST in presets else None
 
@@ -171,20 +189,31 @@ def _check(presets: Iterable[str], overrides: Sequence[str]) -> None:
         check([f"experiment={preset}", *overrides])
 
 
-def _prepare(output: Path | None, overrides: Sequence[str]) -> Path:
-    """Make the directory of the results, or check that it belongs to the same overrides.
+def _lock(directory: Path) -> FolderLock:
+    """Make the directory of the results, and keep other commands from writing there.
 
     Raises:
-        UserError: It cannot be made, or holds runs that were trained with other overrides.
+        UserError: It cannot be made, or another command writes there.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={directory}: cannot be used: {error.strerror}") from None
+    return lock_folder(directory, f"--output={directory}")
+
+
+def _mark(directory: Path, overrides: Sequence[str]) -> None:
+    """Write the overrides into the directory, or check that it belongs to the same ones.
+
+    Raises:
+        UserError: It holds runs that were trained with other overrides, or cannot be used.
     """
     from lenet_bench.claims.files import OVERRIDES
 
-    directory = output or new_folder("claims")
     # Hydra's settings change how runs are trained, not what is trained.
     content = sorted(text for text in overrides if not text.lstrip("+").startswith("hydra"))
+    mark = directory / OVERRIDES
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        mark = directory / OVERRIDES
         if mark.exists():
             before = json.loads(mark.read_text(encoding="utf-8"))
             if before != content:
@@ -193,11 +222,10 @@ def _prepare(output: Path | None, overrides: Sequence[str]) -> Path:
                     f"{' '.join(before) or 'no overrides'}, not with "
                     f"{' '.join(content) or 'none'}; repeat those, or choose another folder"
                 )
-        mark.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        write_atomically(mark, (json.dumps(content) + "\n").encode())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{OVERRIDES} cannot be read"
         raise UserError(f"--output={directory}: cannot be used: {reason}") from None
-    return directory
 
 
 def _decide_exact(claims: Mapping[str, Claim]) -> list[dict[str, object]]:

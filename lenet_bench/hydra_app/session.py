@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lenet_bench.common.lock import FolderLock
 from lenet_bench.config.parse import Parser
 
 
@@ -31,6 +32,7 @@ class Session:
     Attributes:
         directory: The sweep directory; None before it is known.
         made_directory: Whether this command made it.
+        lock: Keeps other commands from writing there; None before it is taken.
         varying: Keys of overrides that differ between the jobs; None where only the job at hand
             is known.
         collected: The jobs so far, while a launcher collects them.
@@ -41,11 +43,17 @@ class Session:
 
     directory: Path | None = None
     made_directory: bool = False
+    lock: FolderLock | None = None
     varying: frozenset[str] | None = None
     collected: list[Job] | None = None
     names: dict[Path, dict[str, str]] = field(default_factory=dict)
     parser: Parser = field(default_factory=Parser)
     typed: dict[str, str] = field(default_factory=dict)
+
+    def end(self) -> None:
+        """Let other commands write where this one did."""
+        if self.lock is not None:
+            self.lock.release()
 
 
 _current = Session()
@@ -54,6 +62,7 @@ _current = Session()
 def begin() -> Session:
     """Start the session of a new command."""
     global _current
+    _current.end()
     _current = Session()
     return _current
 

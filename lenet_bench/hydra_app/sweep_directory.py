@@ -1,11 +1,13 @@
 """The Hydra callback that prepares a sweep: it makes its directory, or shows the plan instead.
 
 In: the configuration of a sweep. Out: a new folder below `runs/`, or the one that the user named,
-and Hydra with the loader that composes this program's jobs. `conf/config.yaml` names the callback.
+locked; and Hydra with the loader that composes this program's jobs. `conf/config.yaml` names the
+callback.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,23 +19,26 @@ from omegaconf import DictConfig, open_dict
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import make_new_folder
+from lenet_bench.common.lock import lock_folder
 from lenet_bench.hydra_app.session import current
 
 
 class SweepDirectory(Callback):
-    """Makes the sweep directory, so that no two sweeps ever share one.
+    """Makes the sweep directory and locks it, so that no two commands ever write into one.
 
-    With `plan=true` it makes none: it shows the plan and ends the command.
+    With `plan=true` it does neither: it shows the plan and ends the command.
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Remember where a single run goes, or show its plan if that is what is asked for."""
-        directory = Path(str(config.hydra.run.dir)).parent
+        run = Path(str(config.hydra.run.dir))
+        directory = run.parent
         if config.get("plan"):
             _show_plan(config, directory, lambda: [config])
-        if directory == Path(str(config.hydra.sweep.dir)):  # not where the user put it elsewhere
-            session = current()
-            session.directory, session.made_directory = directory, not directory.exists()
+        if directory == Path(str(config.hydra.sweep.dir)):
+            _use(directory, f"hydra.sweep.dir={directory}")
+        else:  # the user put it elsewhere
+            _use(run, f"hydra.run.dir={run}", is_sweep=False)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Create the directory, under another name where another sweep took it first.
@@ -46,20 +51,19 @@ class SweepDirectory(Callback):
             from lenet_bench.hydra_app.preview import compose_jobs
 
             _show_plan(config, wanted, lambda: compose_jobs(config))
-        session = current()
         if directory_is_given(config):
-            session.made_directory = not wanted.exists()
-            session.directory = _made(wanted)
+            directory = wanted
+            _use(directory, f"hydra.sweep.dir={directory}")
         else:
             _made(wanted.parent)
-            session.made_directory = True
-            session.directory = make_new_folder(wanted)
+            directory = make_new_folder(wanted)
+            _use(directory, f"hydra.sweep.dir={directory}", is_new=True)
             with open_dict(config):
                 # Each job is composed anew, from the overrides.
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{session.directory}'")
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{directory}'")
         with open_dict(config):
-            config.hydra.sweep.dir = str(session.directory)
-        print(f"{session.directory}: composing the runs", file=sys.stderr)
+            config.hydra.sweep.dir = str(directory)
+        print(f"{directory}: composing the runs", file=sys.stderr)
 
 
 def _prepare_composition(config: DictConfig) -> None:
@@ -91,6 +95,22 @@ def _show_plan(
     except UserError as error:
         _refuse(str(error))
     raise SystemExit(0)
+
+
+def _use(directory: Path, asked_for: str, *, is_new: bool = False, is_sweep: bool = True) -> None:
+    """Make a directory where it is missing, and lock it before anything is written there."""
+    is_new = is_new or not directory.exists()
+    _made(directory)
+    session = current()
+    try:
+        session.lock = lock_folder(directory, asked_for)
+    except UserError as error:
+        if is_new:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        _refuse(str(error))
+    if is_sweep:
+        session.directory, session.made_directory = directory, is_new
 
 
 def _made(directory: Path) -> Path:
