@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +13,8 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
+
+_PART = ".part"  # the end of the names of files that are being written
 
 
 def new_folder(name: str) -> Path:
@@ -37,31 +42,70 @@ def _numbered(wanted: Path) -> Iterator[Path]:
     yield from (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part.
+
+    Args:
+        path: The file.
+        content: All of it.
+        sync: Wait until it is on the disk, so that even a power cut leaves the old or the new one.
+            Without, that holds as long as the operating system lives.
 
     Raises:
         OSError: It cannot be written; the old one is still there.
     """
-    with open_atomically(path) as file:
+    with open_atomically(path, sync=sync) as file:
         file.write(content)
 
 
 @contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
+def open_atomically(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` when it is closed, and vanishes if an error occurs before.
+
+    Args:
+        path: The file.
+        sync: As in `write_atomically`.
 
     Raises:
         OSError: It cannot be written; the old one is still there.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # its folder may be gone
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # of a write that failed, which does not know it
         raise
+    if sync:
+        sync_to_disk(path.parent)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what atomic writes of a file left behind when their process was killed.
+
+    Only whoever is the one writer of the file may do that.
+    """
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PART}"):
+        leftover.unlink(missing_ok=True)

@@ -55,7 +55,8 @@ class Progress:
     def __init__(self, runs: int, skipped: int) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._runs, self._ended = runs, skipped
-        self._total = self._done = 0
+        self._total = 0
+        self._done_of_stack: dict[int, int] = {}
         self._first: float | None = None  # when the first iterations were reported
         self._done_at_first = 0
         self._next_line = 0.0
@@ -84,9 +85,13 @@ class Progress:
             yield
         self._bar = None
 
-    def advance(self, iterations: int) -> None:
-        """Add run-iterations that were done since the last call."""
-        self._done += iterations
+    @property
+    def _done(self) -> int:
+        return sum(self._done_of_stack.values())
+
+    def advance(self, stack: int, done: int) -> None:
+        """Take note of how many run-iterations of a stack are done."""
+        self._done_of_stack[stack] = done
         if self._first is None:
             self._first, self._done_at_first = time.monotonic(), self._done
         self._show()

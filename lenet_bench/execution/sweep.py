@@ -6,7 +6,7 @@ validation loss of each. Torch is imported only once there is something to train
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ from lenet_bench.common.machine import available_cores
 from lenet_bench.config.budget import budget, warmup_problem
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution.options import EngineOptions
-from lenet_bench.planning.stacks import SweepPlan, plan_sweep
-from lenet_bench.records.run_directory import Run, read_status
+from lenet_bench.planning.stacks import PlannedStack, SweepPlan, plan_sweep
+from lenet_bench.records.run_directory import Run, has_ended, read_status
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ def train(
 
 def is_finished(directory: Path) -> bool:
     """Whether a run directory holds a run that was trained to its end or diverged."""
-    return read_status(directory).get("status") in ("finished", "diverged")
+    return has_ended(directory)
 
 
 def make_plan(runs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan:
@@ -89,7 +89,7 @@ def _devices(configs: Iterable[RunConfig]) -> set[torch.device]:
 
 def _train_unfinished(
     runs: Mapping[Path, Run],
-    finished: Collection[Path],
+    finished: Set[Path],
     options: EngineOptions,
     plan_file: Path | None,
     progress: Progress,
@@ -103,7 +103,7 @@ def _train_unfinished(
     plan = make_plan(configs, options)
     if plan_file is not None:
         plan.write(plan_file)
-    jobs, data = _load(plan, runs, finished)
+    jobs, data = _load(plan, runs, finished, options, plan_file)
     iterations = sum(_budget(run.config, data[job.dataset]) for job in jobs for run in job.runs)
     count = min(plan.workers, len(jobs))
     stop = StopRequest()
@@ -121,24 +121,49 @@ def _train_unfinished(
 
 
 def _load(
-    plan: SweepPlan, runs: Mapping[Path, Run], finished: Collection[Path]
+    plan: SweepPlan,
+    runs: Mapping[Path, Run],
+    finished: Set[Path],
+    options: EngineOptions,
+    plan_file: Path | None,
 ) -> tuple[list[StackJob], dict[str, Dataset]]:
-    """The stacks with their unfinished runs, and the data sets of these, each loaded once."""
+    """The stacks that have unfinished runs, and the data sets of these, each loaded once."""
+    import torch
+
     from lenet_bench import datasets
     from lenet_bench.execution.workers import StackJob
 
     loaded: dict[str, Dataset] = {}
+    unfinished = [stack for stack in plan.stacks if not finished >= set(stack.runs)]
+    one = min(plan.workers, len(unfinished)) == 1
+    threads = torch.get_num_threads() if one else max(1, len(available_cores()) // plan.workers)
     jobs = []
-    for stack in plan.stacks:
-        unfinished = [run for run in stack.runs if run not in finished]
-        if not unfinished:
-            continue
-        settings = runs[unfinished[0]].config.dataset
+    for stack in unfinished:
+        settings = runs[stack.runs[0]].config.dataset
         key = settings.model_dump_json()
         if key not in loaded:
             loaded[key] = datasets.load(**settings.model_dump(exclude_none=True))
-        jobs.append(StackJob(stack.index, tuple(runs[run] for run in unfinished), key))
+        jobs.append(
+            StackJob(
+                stack.index,
+                tuple(runs[run] for run in stack.runs),
+                key,
+                checkpoint=_checkpoint(stack, plan_file),
+                threads=threads,
+                facts={},
+                anew=not options.skip_finished,
+            )
+        )
     return jobs, loaded
+
+
+def _checkpoint(stack: PlannedStack, plan_file: Path | None) -> Path:
+    """Where the state of a stack is kept: beside the plan, or in the directory of a single job."""
+    if plan_file is None:
+        folder = stack.runs[0] / "checkpoints"
+    else:
+        folder = plan_file.with_name(plan_file.stem.replace("plan", "checkpoints", 1))
+    return folder / f"stack-{stack.index}.ckpt"
 
 
 def _budget(config: RunConfig, dataset: Dataset) -> int:

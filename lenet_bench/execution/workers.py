@@ -13,18 +13,20 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import multiprocessing
 
 from lenet_bench.common.errors import UserError
-from lenet_bench.common.machine import available_cores
 from lenet_bench.common.memory import MALLOC_SETTINGS, environment, keep_memory
 from lenet_bench.datasets import Dataset
 from lenet_bench.execution.signals import StopRequest
-from lenet_bench.records.run_directory import Run, mark_failed, mark_interrupted
+from lenet_bench.records.run_directory import Run, has_ended, mark_failed, mark_interrupted
 from lenet_bench.training.loop import train_stack
 from lenet_bench.training.recording import Outcome
 
@@ -35,11 +37,31 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StackJob:
-    """A stack to train: its number in the sweep, its runs, and the key of their data set."""
+    """A stack to train.
+
+    Attributes:
+        index: Its number in the sweep.
+        runs: All its runs in the order of the plan, those that have ended included: the bits of
+            each depend on the others.
+        dataset: The key of their data set.
+        checkpoint: Where its state is kept while it trains.
+        threads: Threads that compute it, on which bits depend too.
+        facts: What `status.json` says of each run besides.
+        anew: Whether runs that have ended are trained again.
+    """
 
     index: int
     runs: tuple[Run, ...]
     dataset: str
+    checkpoint: Path
+    threads: int
+    facts: Mapping[str, Any]
+    anew: bool
+
+    @property
+    def left(self) -> list[Run]:
+        """The runs that are to be trained."""
+        return [run for run in self.runs if self.anew or not has_ended(run.directory)]
 
 
 def train(
@@ -47,7 +69,7 @@ def train(
     datasets: Mapping[str, Dataset],
     *,
     workers: int,
-    progress: Callable[[int], None],
+    progress: Callable[[int, int], None],
     finished: Callable[[Sequence[Outcome]], None],
     stop: StopRequest,
 ) -> None:
@@ -57,7 +79,7 @@ def train(
         jobs: The stacks, in the order to start them.
         datasets: Data sets by the key that jobs name.
         workers: Processes; with one, the stacks are trained in this process.
-        progress: Called with run-iterations done since the last call.
+        progress: Called with the number of a stack and how many of its run-iterations are done.
         finished: Called with the outcomes of a stack when it ends.
         stop: When requested, running stacks write what they have. No other stack starts; its runs
             are recorded as interrupted.
@@ -79,13 +101,22 @@ def train(
 def _train_job(
     job: StackJob,
     datasets: Mapping[str, Dataset],
-    progress: Callable[[int], None],
+    progress: Callable[[int, int], None],
     stopped: Callable[[], bool],
 ) -> list[Outcome]:
     """Train a stack; an error that keeps it from starting becomes the outcome of its runs."""
+    if torch.get_num_threads() != job.threads:
+        torch.set_num_threads(job.threads)
     try:
         return train_stack(
-            job.runs, datasets[job.dataset], index=job.index, progress=progress, stopped=stopped
+            job.runs,
+            datasets[job.dataset],
+            index=job.index,
+            checkpoint=job.checkpoint,
+            facts=job.facts,
+            anew=job.anew,
+            progress=partial(progress, job.index),
+            stopped=stopped,
         )
     except UserError as error:
         return _failed(job, str(error))
@@ -95,15 +126,17 @@ def _train_job(
 
 
 def _failed(job: StackJob, error: str) -> list[Outcome]:
-    for run in job.runs:
+    left = job.left
+    for run in left:
         mark_failed(run, error)
-    return [Outcome(run.directory, "failed", {}, error) for run in job.runs]
+    return [Outcome(run.directory, "failed", {}, error) for run in left]
 
 
 def _interrupted(job: StackJob) -> list[Outcome]:
-    for run in job.runs:
+    left = job.left
+    for run in left:
         mark_interrupted(run)
-    return [Outcome(run.directory, "interrupted", {}) for run in job.runs]
+    return [Outcome(run.directory, "interrupted", {}) for run in left]
 
 
 class _Pool:
@@ -114,7 +147,7 @@ class _Pool:
         jobs: Sequence[StackJob],
         datasets: Mapping[str, Dataset],
         workers: int,
-        progress: Callable[[int], None],
+        progress: Callable[[int, int], None],
         finished: Callable[[Sequence[Outcome]], None],
         stop: StopRequest,
     ) -> None:
@@ -149,8 +182,7 @@ class _Pool:
     def _start_worker(self) -> None:
         context = multiprocessing.get_context("spawn")
         pipe, workers_end = context.Pipe()
-        threads = max(1, len(available_cores()) // self.workers)
-        process = context.Process(target=_work, args=(workers_end, self.datasets, threads))
+        process = context.Process(target=_work, args=(workers_end, self.datasets))
         # A terminal sends Ctrl-C to the workers too; they shall hear of it from this process alone.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -181,7 +213,7 @@ class _Pool:
             self._handle_death(pipe)
             return
         if kind == "progress":
-            self.progress(content)
+            self.progress(*content)
         else:
             self.finished(content)
             self._assign(pipe)
@@ -212,14 +244,13 @@ class _Pool:
                     os.kill(process.pid, signal.SIGTERM)
 
 
-def _work(pipe: Connection, datasets: Mapping[str, Dataset], threads: int) -> None:
+def _work(pipe: Connection, datasets: Mapping[str, Dataset]) -> None:
     """What a worker process does: train stacks until there are no more."""
-    torch.set_num_threads(threads)
     stop = StopRequest()
 
-    def progress(iterations: int) -> None:
+    def progress(stack: int, done: int) -> None:
         try:
-            pipe.send(("progress", iterations))
+            pipe.send(("progress", (stack, done)))
         except OSError:  # the parent is gone
             stop.requested = True
 

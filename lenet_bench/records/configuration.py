@@ -47,7 +47,8 @@ def write_configuration(directory: Path, config: RunConfig, preset: str | None) 
     """Write `config.json` atomically."""
     # Keys with a default are those that only some data sets have, such as `dataset.root`.
     content = {"preset": preset, "config": config.model_dump(mode="json", exclude_defaults=True)}
-    write_atomically(directory / FILE, (json.dumps(content, indent=2) + "\n").encode())
+    text = json.dumps(content, indent=2) + "\n"
+    write_atomically(directory / FILE, text.encode(), sync=False)
 
 
 def read_configuration(directory: Path) -> StoredConfiguration:

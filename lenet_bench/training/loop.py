@@ -7,14 +7,18 @@ In: the runs of a stack and a data set. Out: for each run a directory that tells
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from lenet_bench.config.budget import budget
 from lenet_bench.datasets import Dataset
 from lenet_bench.model.convolutional import Batch
-from lenet_bench.records.run_directory import Run
+from lenet_bench.records.run_directory import Run, has_ended
 from lenet_bench.training.build import plain_model
 from lenet_bench.training.evaluation import evaluate, evaluate_model
 from lenet_bench.training.recording import Outcome, StackRecording
@@ -29,6 +33,9 @@ def train_stack(
     dataset: Dataset,
     *,
     index: int = 0,
+    checkpoint: Path | None = None,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+    anew: bool = False,
     progress: Callable[[int], None] = lambda iterations: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
@@ -41,7 +48,11 @@ def train_stack(
         runs: The stack.
         dataset: Their data.
         index: The stack's number in its sweep, for the records.
-        progress: Called with the number of run-iterations done since the last call.
+        checkpoint: Where the state of the stack is kept while it trains; None keeps none.
+        facts: What `status.json` says of each run besides.
+        anew: Train all runs from the beginning. Otherwise those that have ended are only computed,
+            because the bits of the others depend on them; their directories are left alone.
+        progress: Called with the number of run-iterations that are done, first at the start.
         stopped: Asked at every iteration; once true, everything so far is written and the runs
             end as interrupted.
 
@@ -53,49 +64,73 @@ def train_stack(
         UserError: Before anything is written: the device, the activation or the batch size cannot
             be used.
     """
-    options: dict[str, Any] = {"index": index, "progress": progress, "stopped": stopped}
+    job = _Job(runs, dataset, index, checkpoint, facts, anew, progress, stopped)
+    return _train_or_halve(job)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The arguments of `train_stack`."""
+
+    runs: Sequence[Run]
+    dataset: Dataset
+    index: int
+    checkpoint: Path | None
+    facts: Mapping[str, Any]
+    anew: bool
+    progress: Callable[[int], None]
+    stopped: Callable[[], bool]
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of all runs together."""
+        return sum(budget(run.config, len(self.dataset.train)) for run in self.runs)
+
+
+def _train_or_halve(job: _Job) -> list[Outcome]:
+    ended = [n for n, run in enumerate(job.runs) if not job.anew and has_ended(run.directory)]
+    if len(ended) == len(job.runs):
+        job.progress(job.iterations)
+        return []
     try:
-        return _train_whole(runs, dataset, **options)
+        return _train_whole(job, ended)
     except torch.OutOfMemoryError:
-        if len(runs) == 1:
+        if len(job.runs) == 1:
             raise
     # Only now, with the exception gone, is the memory free again.
     torch.cuda.empty_cache()
-    half = len(runs) // 2
-    return [
-        outcome
-        for part in (runs[:half], runs[half:])
-        for outcome in train_stack(part, dataset, **options)
-    ]
+    return [outcome for half in _halves(job) for outcome in _train_or_halve(half)]
 
 
-def _train_whole(
-    runs: Sequence[Run],
-    dataset: Dataset,
-    index: int,
-    progress: Callable[[int], None],
-    stopped: Callable[[], bool],
-) -> list[Outcome]:
+def _halves(job: _Job) -> list[_Job]:
+    """A stack as two of half the size, whose iterations add up."""
+    middle = len(job.runs) // 2
+    first = replace(job, runs=job.runs[:middle])
+    before = first.iterations
+    second = replace(job, runs=job.runs[middle:], progress=lambda done: job.progress(before + done))
+    return [first, second]
+
+
+def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
     """Train all of the runs together, or raise `OutOfMemoryError` if fewer may fit."""
-    setup = set_up([run.config for run in runs], dataset)
-    facts = facts_of(setup, dataset)
-    stacks = [{"index": index, "size": len(runs), "position": n} for n in range(len(runs))]
-    recording = StackRecording(
-        runs, setup, [{**facts, "stack": stack} for stack in stacks], progress
-    )
+    setup = set_up([run.config for run in job.runs], job.dataset)
+    facts = {**facts_of(setup, job.dataset), **job.facts}
+    size = len(job.runs)
+    stacks = [{"index": job.index, "size": size, "position": n} for n in range(size)]
+    each = [{**facts, "stack": stack} for stack in stacks]
+    recording = StackRecording(job.runs, ended, setup, each, job.progress)
     try:
-        _train(setup, recording, stopped)
+        recording.begin()
+        _train(setup, recording, job.stopped)
     except KeyboardInterrupt:  # where nobody handles the signal, as in a notebook
         recording.interrupt()
     except torch.OutOfMemoryError as error:
-        if len(runs) > 1:
+        if size > 1:
             raise  # half as many may fit
         recording.fail(error)
     except Exception as error:  # one stack's failure must not end the sweep
         _log.debug("Training failed", exc_info=True)
         recording.fail(error)
-    finally:
-        recording.close()
     return recording.outcomes
 
 

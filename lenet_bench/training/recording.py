@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,15 @@ class _RunRecord:
     run: Run
     recorder: RunRecorder
     learning_rates: Sequence[float]
+    ended_before: bool  # then it is computed, but nothing is written
     metrics: dict[str, float] = field(default_factory=dict)
     iteration: int = 0  # the last one in train.csv
     outcome: Outcome | None = None  # None while it trains
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is more to write about it."""
+        return not self.ended_before and self.outcome is None
 
 
 class StackRecording:
@@ -62,10 +68,12 @@ class StackRecording:
     Runs that have ended are left alone: all that comes later about them is ignored.
 
     Args:
-        runs: The runs.
+        runs: The runs; nothing is done to their directories before `begin`.
+        ended: Those, by their position in the stack, that ended before. They are computed with the
+            others, whose bits depend on them, but their directories are left alone.
         setup: What they train with.
         facts: What `status.json` says of each run from the start.
-        progress: Called with the number of run-iterations done since the last call.
+        progress: Called with the number of run-iterations that are done.
 
     Attributes:
         iteration: The last iteration that was made.
@@ -74,6 +82,7 @@ class StackRecording:
     def __init__(
         self,
         runs: Sequence[Run],
+        ended: Collection[int],
         setup: Setup,
         facts: Sequence[Mapping[str, Any]],
         progress: Callable[[int], None],
@@ -82,8 +91,8 @@ class StackRecording:
         self._progress = progress
         self._started = time.perf_counter()
         self._records = [
-            _RunRecord(run, RunRecorder(run, facts_of_run), rates)
-            for run, facts_of_run, rates in zip(runs, facts, setup.learning_rates, strict=True)
+            _RunRecord(run, RunRecorder(run, facts[n]), setup.learning_rates[n], n in ended)
+            for n, run in enumerate(runs)
         ]
         # The fields of `Measured` at each iteration since the last write, (3, BLOCK, N).
         parameters = setup.stack.parameters
@@ -94,17 +103,21 @@ class StackRecording:
     @property
     def training(self) -> list[int]:
         """The runs, by their position in the stack, that have not ended."""
-        return [n for n, record in enumerate(self._records) if record.outcome is None]
+        return [n for n, record in enumerate(self._records) if record.trains]
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """How the runs ended that have."""
+        """How the runs ended, those that ended before left out."""
         return [record.outcome for record in self._records if record.outcome is not None]
 
-    def close(self) -> None:
-        """Close all files."""
-        for record in self._records:
-            record.recorder.close()
+    def begin(self) -> None:
+        """Start the records of all runs that train."""
+        for position in self.training:
+            self._records[position].recorder.begin()
+        self._report()
+
+    def _report(self) -> None:
+        self._progress(self.iteration * len(self._records))
 
     # --- rows -------------------------------------------------------------------------------------
 
@@ -124,7 +137,7 @@ class StackRecording:
         values = self._block[:, :count].double().transpose(1, 2).tolist()
         block: Measured[list[list[float]]] = Measured(*values)  # by run and iteration
         before = self.iteration - count
-        self._progress(count * len(self._records))
+        self._report()
         for position in self.training:
             record = self._records[position]
             rows = []
@@ -156,7 +169,7 @@ class StackRecording:
     def write_evaluation(self, position: int, split: str, loss: float, accuracy: float) -> None:
         """Write an evaluation of one run, and remember its metrics."""
         record = self._records[position]
-        if record.outcome is not None:
+        if not record.trains:
             return
         epoch = self._epoch(self.iteration)
         row = EvaluationRow(self.iteration, epoch, split, loss, accuracy)
@@ -185,6 +198,8 @@ class StackRecording:
     def end(self, position: int, status: Status, error: str | None = None, **more: Any) -> None:
         """Record how a run ended; `more` goes into its `status.json`."""
         record = self._records[position]
+        if status == "diverged":
+            record.recorder.remove_weights()
         self._write_status(record, status, error, **more)
         record.outcome = Outcome(record.run.directory, status, dict(record.metrics), error)
 
@@ -202,9 +217,14 @@ class StackRecording:
             self.write_block()
         except Exception:  # the device itself may be gone
             self._in_block = 0
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = in_one_line(error)
         for position in self.training:
-            self.end(position, "failed", message, failure={"traceback": trace})
+            try:
+                self.end(position, "failed", message, failure={"traceback": trace})
+            except OSError:  # nothing can be written there any more
+                record = self._records[position]
+                metrics = dict(record.metrics)
+                record.outcome = Outcome(record.run.directory, "failed", metrics, message)
 
     def _write_status(
         self, record: _RunRecord, status: Status, error: str | None = None, **more: Any
@@ -219,3 +239,10 @@ class StackRecording:
             stack={"seconds": seconds},
             **more,
         )
+
+
+def in_one_line(error: Exception) -> str:
+    """What went wrong, for people; of a file that cannot be written, its name and why."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return (f"{type(error).__name__}: {error}".splitlines() or [""])[0]

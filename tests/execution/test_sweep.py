@@ -219,7 +219,7 @@ def test_a_worker_that_dies_costs_its_stack_one_more_try(start: Callable[..., Sw
     for _ in range(2):
         sweep.wait_until(lambda: bool(unlucky()))
         table = unlucky()[0] / "train.csv"
-        (victim,) = (worker for worker in sweep.workers() if str(table) in opened_by(worker))
+        victim = writer_of(table, sweep.workers())
         os.kill(victim, signal.SIGKILL)
         sweep.wait_until(lambda victim=victim: not alive(victim))  # type: ignore[misc]
         table.unlink()
@@ -235,15 +235,17 @@ def test_a_worker_that_dies_costs_its_stack_one_more_try(start: Callable[..., Sw
     assert others == ["finished", "finished"]
 
 
-def opened_by(process: int) -> str:
-    """The paths of the files that a process has open."""
-    paths = []
-    for link in Path(f"/proc/{process}/fd").glob("*"):
-        try:
-            paths.append(str(link.readlink()))
-        except OSError:
-            continue
-    return "\n".join(paths)
+def writer_of(table: Path, processes: list[int]) -> int:
+    """The process whose pause lets a table no longer grow."""
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(0.1)
+        before = table.stat().st_size
+        time.sleep(1)
+        if table.stat().st_size == before:
+            return process
+        os.kill(process, signal.SIGCONT)
+    raise AssertionError(f"none of {processes} writes {table}")
 
 
 # --- sharing --------------------------------------------------------------------------------------
@@ -323,9 +325,9 @@ def test_plain_lines_where_there_is_no_terminal(clock: Clock) -> None:
     """One every ten seconds, no control characters; an estimate from the speed so far."""
     shown, text = plain_progress(4)
     with shown.training(1000, 2, 2):
-        for _ in range(9):
+        for step in range(1, 10):
             clock.now += 5
-            shown.advance(100)
+            shown.advance(0, 100 * step)
     lines = text.getvalue().splitlines()
     assert lines[0] == "Training 4 runs in 2 stacks, 2 workers, 1,000 iterations in all."
     assert [line.split()[0] for line in lines[1:]] == ["20%", "40%", "60%", "80%"]
@@ -340,15 +342,15 @@ def test_no_estimate_before_it_can_be_honest(clock: Clock) -> None:
     shown, _ = plain_progress(1)
     with shown.training(1000, 1, 1):
         clock.now += 60  # loading, compiling: not the speed of training
-        shown.advance(10)
+        shown.advance(0, 10)
         assert shown._seconds_left() is None
         clock.now += 2.9
-        shown.advance(29)
+        shown.advance(0, 39)
         assert shown._seconds_left() is None
         clock.now += 0.1
-        shown.advance(1)
+        shown.advance(0, 40)
         assert shown._seconds_left() == pytest.approx(96)
-        shown.advance(960)
+        shown.advance(1, 960)
         assert shown._seconds_left() is None
 
 
@@ -382,8 +384,8 @@ def test_a_terminal_gets_a_live_bar() -> None:
         "import time; from lenet_bench.execution.progress import Progress\n"
         "p = Progress(2, 1)\n"
         "with p.training(100, 1, 1):\n"
-        "    for _ in range(5):\n"
-        "        p.advance(20); time.sleep(0.15)\n"
+        "    for step in range(1, 6):\n"
+        "        p.advance(0, 20 * step); time.sleep(0.15)\n"
         "    p.finished([])\n"
         "p.interrupted()\n"
     )

@@ -50,7 +50,7 @@ def test_what_is_written_is_the_configuration_again(
 def test_it_is_there_before_the_first_row_and_of_runs_that_never_began(tmp_path: Path) -> None:
     config = RunConfig.model_validate(configuration())
     runs = {name: Run(config, tmp_path / name, "depth") for name in ("begun", "failed", "stopped")}
-    RunRecorder(runs["begun"], {}).close()
+    RunRecorder(runs["begun"], {}).begin()
     mark_failed(runs["failed"], "out of memory")
     mark_interrupted(runs["stopped"])
     for run in runs.values():

@@ -90,7 +90,9 @@ def run_in(directory: Path, preset: str | None = None) -> Run:
 
 
 def recorder(directory: Path) -> RunRecorder:
-    return RunRecorder(run_in(directory), {"device": "cpu", "stack": {"index": 0, "size": 2}})
+    record = RunRecorder(run_in(directory), {"device": "cpu", "stack": {"index": 0, "size": 2}})
+    record.begin()
+    return record
 
 
 @given(st.lists(st.floats(), min_size=1))
@@ -100,7 +102,6 @@ def test_floats_read_back_exactly(
     directory = tmp_path_factory.mktemp("run")
     record = recorder(directory)
     record.write("train", [[n, 1, x, x, x, x] for n, x in enumerate(values)])
-    record.close()
     found = pd.read_csv(directory / "train.csv")
     assert list(found.columns) == list(TrainRow._fields)
     for column in ("lr", "loss", "grad_norm"):
@@ -115,7 +116,6 @@ def test_rows_are_in_the_file_before_it_is_closed(tmp_path: Path) -> None:
     assert text == "iteration,epoch,split,loss,accuracy\n0,0,train,2.5,0.1\n"
     record.write("layers", [[0, "logits", 0, *[None] * 10, 1.5, 0.5]])
     assert (tmp_path / "layers.csv").read_text().splitlines()[1] == "0,logits,0,,,,,,,,,,,1.5,0.5"
-    record.close()
 
 
 def test_a_status_holds_no_nan_and_merges_sections(tmp_path: Path) -> None:
@@ -131,7 +131,6 @@ def test_a_status_holds_no_nan_and_merges_sections(tmp_path: Path) -> None:
         stack={"seconds": 1.0},
         failure={"traceback": "x", "values": [1.0, -math.inf]},
     )
-    record.close()
     status = strict(tmp_path / "status.json")
     assert status["metrics"] == {"a": None, "b": None, "c": 1.5}
     assert status["stack"] == {"index": 0, "size": 2, "seconds": 1.0}
@@ -149,9 +148,8 @@ def test_a_second_attempt_replaces_the_first(tmp_path: Path) -> None:
     first = recorder(tmp_path)
     first.write("train", [[1, 1, 0.1, 2.0, 0.5, 1.0]])
     first.weights({"a": torch.ones(2)})
-    first.close()
     assert torch.load(tmp_path / "weights.pt", weights_only=True)["a"].tolist() == [1, 1]
-    recorder(tmp_path).close()
+    recorder(tmp_path)
     assert (tmp_path / "train.csv").read_text().count("\n") == 1
     assert not (tmp_path / "weights.pt").exists()
 
@@ -171,7 +169,6 @@ def test_a_missing_or_broken_status_is_empty_and_can_be_marked(
 def test_marking_keeps_what_was_known(tmp_path: Path) -> None:
     record = recorder(tmp_path)
     record.status("running", iteration=500, metrics={"train_loss": 1.0}, seconds=3.0)
-    record.close()
     mark_failed(run_in(tmp_path), "killed")
     status = read_status(tmp_path)
     assert status["iteration"] == 500

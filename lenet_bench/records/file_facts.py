@@ -1,0 +1,78 @@
+"""What the files of a run hold, as `status.json` keeps it: rows, bytes and a checksum of each.
+
+In: a run directory, and its status. Out: the section `files` of `status.json`; later, why the files
+of a run that has ended do not hold what its status says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lenet_bench.records.schema import RUN_TABLES
+
+TABLES = tuple(f"{name}.csv" for name in RUN_TABLES)
+WEIGHTS = "weights.pt"
+
+FileFacts = dict[str, int | str]
+
+
+def facts_of_content(content: bytes, *, table: bool) -> FileFacts:
+    """The facts of one file: `rows` of a table (without its header), `bytes`, `sha256`."""
+    rows: FileFacts = {"rows": max(0, content.count(b"\n") - 1)} if table else {}
+    return {**rows, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def facts_of_files(directory: Path) -> dict[str, FileFacts]:
+    """The facts of the CSVs of a run directory and of its weights, of those that are there.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    return {
+        name: facts_of_content((directory / name).read_bytes(), table=name in TABLES)
+        for name in (*TABLES, WEIGHTS)
+        if (directory / name).is_file()
+    }
+
+
+def damage(directory: Path, status: Mapping[str, Any]) -> str | None:
+    """Say why the files of a run that has ended do not hold what its status says.
+
+    Args:
+        directory: The run directory.
+        status: The content of its `status.json`. Older ones say nothing about files; then the rows
+            of `train.csv` have to be as many as the iterations.
+
+    Returns:
+        A phrase that names the file, such as "train.csv has 52 rows instead of 150"; None if
+        nothing is wrong.
+    """
+    known = status.get("files")
+    if not isinstance(known, Mapping):
+        wanted: Mapping[str, Any] = {"train.csv": {"rows": status.get("iteration")}}
+    else:
+        wanted = known
+    for name, facts in wanted.items():
+        if name not in (*TABLES, WEIGHTS) or not isinstance(facts, Mapping):
+            return "status.json says of its files what cannot be understood"
+        try:
+            content = (directory / name).read_bytes()
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+        if problem := _difference(facts, facts_of_content(content, table=name in TABLES)):
+            return f"{name} {problem}"
+    return None
+
+
+def _difference(wanted: Mapping[str, Any], found: FileFacts) -> str | None:
+    for key in ("rows", "bytes"):
+        if key in wanted and wanted[key] != found.get(key):
+            return f"has {found.get(key)} {key} instead of {wanted[key]}"
+    if "sha256" in wanted and wanted["sha256"] != found["sha256"]:
+        return "has another checksum than at the end of the run"
+    return None
