@@ -178,7 +178,7 @@ class Sweep:
         """Start the command, in a process group of its own."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "log").open("wb") as log:
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603  our own modules, no shell
                 [
                     *(sys.executable, "-m", self._module),
                     *self._arguments,

@@ -188,7 +188,7 @@ def _cost(evidence: Evidence, activation: str, place: tuple[str, str]) -> pd.Ser
         (rounds["activation"] == activation)
         & (rounds["where"] == where)
         & (rounds["implementation"] == implementation)
-        & (rounds["pass"] == "forward_backward")
+        & (rounds["pass"] == "forward_backward")  # noqa: S105  a pass of the network
     ]
     if chosen.empty:
         raise LackingError(f"the cost of {activation} ({where}, {implementation}) was not measured")

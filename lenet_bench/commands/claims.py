@@ -322,7 +322,8 @@ def _run_to_the_end(command: Sequence[str]) -> int:
     Raises:
         KeyboardInterrupt: After Ctrl-C, once the command has ended.
     """
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # This program with its user's own arguments, without a shell.
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
     try:
         return process.wait()
     except KeyboardInterrupt:

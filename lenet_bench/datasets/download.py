@@ -104,9 +104,10 @@ def _ensure_archive(dataset: str, archive: Archive, folder: Path) -> None:
 
 
 def _transfer(dataset: str, url: str, part: Path, md5: str) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "lenet-bench"})
+    # Addresses are written down in torchvision, and what arrives is checked against its MD5 sum.
+    request = urllib.request.Request(url, headers={"User-Agent": "lenet-bench"})  # noqa: S310
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
     except (OSError, http.client.HTTPException) as error:
         raise _TransferError(f"{getattr(error, 'reason', None) or error}") from error
     with response, part.open("wb") as file, progress_bar(DownloadColumn()) as bar:

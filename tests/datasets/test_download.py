@@ -36,7 +36,7 @@ MNIST_TEST = RNG.integers(0, 256, (10, 28, 28), dtype=np.uint8)
 
 
 def md5(content: bytes) -> str:
-    return hashlib.md5(content).hexdigest()
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def batch(images: NDArray[np.uint8], key: str) -> bytes:
