@@ -5,6 +5,7 @@ In: the launcher's settings. Out: `EngineOptions`, or a `ConfigError` that lists
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,11 +20,13 @@ class EngineOptions:
         workers: Worker processes; None is one per core, or fewer where there are fewer stacks.
         stack_size: The most runs in a stack; None is what suits the device.
         skip_finished: Whether runs that ended before are left alone.
+        timeout: Seconds without a word from a worker, after which it is killed; 0 is never.
     """
 
     workers: int | None = None
     stack_size: int | None = None
     skip_finished: bool = True
+    timeout: float = 1800.0
 
 
 def parse_engine_options(settings: Mapping[str, object]) -> EngineOptions:
@@ -31,7 +34,7 @@ def parse_engine_options(settings: Mapping[str, object]) -> EngineOptions:
 
     Args:
         settings: `engine` (only `local` so far: processes of this machine), `workers`,
-            `stack_size` and `skip_finished`.
+            `stack_size`, `skip_finished` and `timeout`.
 
     Raises:
         ConfigError: Lists what is wrong with them.
@@ -49,6 +52,14 @@ def parse_engine_options(settings: Mapping[str, object]) -> EngineOptions:
     skip_finished = settings["skip_finished"]
     if not isinstance(skip_finished, bool):
         problems.append(f"hydra.launcher.skip_finished={skip_finished}: must be true or false")
+    timeout = settings["timeout"]
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        timeout = math.nan
+    if not 0 <= timeout < math.inf:
+        problems.append(
+            f"hydra.launcher.timeout={settings['timeout']}: must be a number of seconds >= 0; "
+            "0 is never"
+        )
     if problems:
         raise ConfigError(problems)
-    return EngineOptions(**numbers, skip_finished=bool(skip_finished))
+    return EngineOptions(**numbers, skip_finished=bool(skip_finished), timeout=float(timeout))

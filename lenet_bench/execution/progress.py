@@ -1,7 +1,7 @@
 """The progress display of a sweep: a live bar on a terminal, plain lines otherwise.
 
-In: run-iterations done and outcomes. Out: text on standard error, so that standard output holds
-the result alone.
+In: run-iterations done by each stack, and outcomes. Out: text on standard error, so that standard
+output holds the result alone.
 """
 
 from __future__ import annotations
@@ -56,22 +56,31 @@ class Progress:
         self._console = Console(stderr=True, highlight=False)
         self._runs, self._ended = runs, skipped
         self._total = 0
-        self._done_of_stack: dict[int, int] = {}
+        self._done: dict[int, int] = {}  # by stack
+        self._computed = 0  # by this command; stacks may have gone on from a checkpoint
         self._first: float | None = None  # when the first iterations were reported
-        self._done_at_first = 0
         self._next_line = 0.0
         self._bar: Bar | None = None
+        self._failed: dict[str | None, int] = {}  # by cause, the runs that were not listed
         if skipped:
             self._console.print(f"{count(skipped, 'run')} finished before; not trained again.")
 
     @contextlib.contextmanager
     def training(self, iterations: int, stacks: int, workers: int) -> Iterator[None]:
-        """Show progress inside; `iterations` are those of all runs together."""
+        """Show progress inside; `iterations` are those of all stacks together."""
         self._total = iterations
         self._console.print(
             f"Training {count(self._runs - self._ended, 'run')} in {count(stacks, 'stack')}, "
             f"{count(workers, 'worker')}, {iterations:,} iterations in all."
         )
+        with self._live(iterations):
+            yield
+        for error, runs in self._failed.items():
+            if runs:
+                self._say(f"{runs:,} more failed: {error}")
+
+    @contextlib.contextmanager
+    def _live(self, iterations: int) -> Iterator[None]:
         if not self._console.is_terminal:
             self._next_line = time.monotonic() + BETWEEN_LINES
             yield
@@ -85,28 +94,43 @@ class Progress:
             yield
         self._bar = None
 
-    @property
-    def _done(self) -> int:
-        return sum(self._done_of_stack.values())
-
     def advance(self, stack: int, done: int) -> None:
-        """Take note of how many run-iterations of a stack are done."""
-        self._done_of_stack[stack] = done
+        """Take in how many run-iterations of a stack are done, those of a checkpoint included.
+
+        The first number of a stack, and one that is smaller than the last because the stack is
+        tried again, say where it starts.
+        """
+        before = self._done.get(stack)
+        self._done[stack] = done
         if self._first is None:
-            self._first, self._done_at_first = time.monotonic(), self._done
+            self._first = time.monotonic()
+        elif before is not None:
+            self._computed += max(0, done - before)
         self._show()
 
     def finished(self, outcomes: Sequence[Outcome]) -> None:
-        """Show how the runs of a stack ended."""
+        """Show how the runs of a stack ended; a cause that ends several runs is one line."""
         self._ended += len(outcomes)
+        causes: dict[tuple[str, str | None], list[str]] = {}
         for outcome in outcomes:
             if outcome.status in ("diverged", "failed"):
-                self._console.print(
-                    f"{outcome.directory.name} {outcome.status}: {outcome.error}",
-                    markup=False,
-                    soft_wrap=True,
-                )
+                key = (outcome.status, outcome.error)
+                causes.setdefault(key, []).append(outcome.directory.name)
+        for (status, error), names in causes.items():
+            if status == "failed" and error in self._failed:
+                self._failed[error] += len(names)
+                continue
+            if status == "diverged":
+                for name in names:
+                    self._say(f"{name} diverged: {error}")
+                continue
+            self._failed[error] = 0
+            more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+            self._say(f"{names[0]}{more} failed: {error}")
         self._show()
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
 
     def interrupted(self) -> None:
         """Say that the user stopped the sweep."""
@@ -115,10 +139,10 @@ class Progress:
     def _show(self) -> None:
         if self._bar is not None:
             task = self._bar.task_ids[0]
-            self._bar.update(task, completed=self._done, description=self._text())
+            self._bar.update(task, completed=sum(self._done.values()), description=self._text())
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + BETWEEN_LINES
-            share = self._done / self._total if self._total else 1.0
+            share = sum(self._done.values()) / self._total if self._total else 1.0
             self._console.print(f"{share:4.0%}  {self._text()}")
 
     def _text(self) -> str:
@@ -133,12 +157,13 @@ class Progress:
 
         None while too little is known.
         """
-        if self._first is None or self._done >= self._total:
+        left = self._total - sum(self._done.values())
+        if self._first is None or left <= 0:
             return None
-        elapsed, done = time.monotonic() - self._first, self._done - self._done_at_first
-        if elapsed < BEFORE_ESTIMATE or not done:
+        elapsed = time.monotonic() - self._first
+        if elapsed < BEFORE_ESTIMATE or not self._computed:
             return None
-        return elapsed / done * (self._total - self._done)
+        return elapsed / self._computed * left
 
 
 def count(number: int, noun: str) -> str:

@@ -1,25 +1,100 @@
-"""Ctrl-C and SIGTERM as a question that training asks: was a stop requested?
+"""What Ctrl-C, SIGTERM and SIGHUP do: they end a command in order, and never by a traceback.
 
-In: signals. Out: a `StopRequest` that is false until the first of them.
+In: signals. Out: outside of training an `Interruption`, which ends the command. In training a
+`StopRequest`, which is false until the first of them: training writes what it has and ends. A
+second one interrupts at once. SIGHUP stays without effect where it was ignored from the start, as
+under `nohup`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+ONE_REQUEST = 2.0  # seconds in which different signals ask for the same: a system that shuts a
+# session down sends SIGHUP and SIGTERM
 
-class StopRequest:
-    """Remembers that Ctrl-C or SIGTERM asked to stop; a second Ctrl-C interrupts at once, as usual.
+Handler = Callable[[int, FrameType | None], None]
+
+_received: int | None = None  # the first signal of this command
+
+
+class Interruption(KeyboardInterrupt):
+    """Ctrl-C or a signal that means the same.
 
     Attributes:
-        requested: Whether one of them did.
+        at_once: Whether it was the second one: nothing more is to be written.
+    """
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        super().__init__()
+        self.at_once = at_once
+
+
+def exit_code() -> int:
+    """What a shell gives a command that a signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + (signal.SIGINT if _received is None else _received)
+
+
+@contextlib.contextmanager
+def signals_end_the_command() -> Iterator[None]:
+    """Let signals end the command that runs inside: with their exit code, without a traceback.
+
+    Afterwards they end the process as the system does, while the interpreter shuts down.
+    """
+    global _received
+    _received = None
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        _remember(number)
+        raise Interruption
+
+    before = _handle(interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(exit_code()) from None
+    except Exception:
+        # An interrupted import may come out as any error.
+        if _received is None:
+            raise
+        raise SystemExit(exit_code()) from None
+    finally:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Hold Ctrl-C and SIGHUP back; processes started inside never get them.
+
+    A terminal sends them to all processes of a command, of which one shall decide. Here they have
+    their effect at the end.
+    """
+    terminal = [number for number in SIGNALS if number != signal.SIGTERM]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, terminal)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class StopRequest:
+    """Remembers that a signal asked to stop; a second one interrupts at once.
+
+    Attributes:
+        requested: Whether one did.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._first: tuple[int, float] = (0, 0.0)  # the signal, and when it came
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -30,20 +105,54 @@ class StopRequest:
         """Handle the signals meanwhile; `first` is called at the first of them."""
 
         def handle(number: int, _: FrameType | None) -> None:
-            if self.requested and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.requested = True
-            first()
+            _remember(number)
+            now = time.monotonic()
+            if not self.requested:
+                self.requested = True
+                self._first = number, now
+                first()
+                return
+            earlier, when = self._first
+            if number == earlier or now - when > ONE_REQUEST:
+                raise Interruption(at_once=True)
 
-        try:
-            before = {
-                number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
-            }
-        except ValueError:  # not the main thread, which alone may handle signals
-            yield
-            return
+        before = _handle(handle)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def handled_in_worker(self) -> Iterator[None]:
+        """Handle SIGTERM meanwhile, by which the parent asks to stop, however often it comes."""
+
+        def handle(number: int, _: FrameType | None) -> None:
+            self.requested = True
+
+        before = signal.signal(signal.SIGTERM, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _remember(number: int) -> None:
+    global _received
+    if _received is None:
+        _received = number
+
+
+def _handle(handler: Handler) -> dict[int, signal.Handlers | Callable[..., object]]:
+    """Install a handler; return the signals that it handles now, with their former handlers."""
+    before: dict[int, signal.Handlers | Callable[..., object]] = {}
+    for number in SIGNALS:
+        former = signal.getsignal(number)
+        if former is None or (number != signal.SIGINT and former == signal.SIG_IGN):
+            continue
+        try:
+            signal.signal(number, handler)
+        except ValueError:  # not the main thread, which alone may handle signals
+            break
+        before[number] = former if not isinstance(former, int) else signal.Handlers(former)
+    return before

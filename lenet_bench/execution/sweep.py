@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.lock import FolderLock
 from lenet_bench.common.machine import available_cores
 from lenet_bench.config.budget import budget, warmup_problem
 from lenet_bench.config.schema import RunConfig
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 
 def train(
-    runs: Mapping[Path, Run], options: EngineOptions, plan_file: Path | None = None
+    runs: Mapping[Path, Run],
+    options: EngineOptions,
+    plan_file: Path | None = None,
+    lock: FolderLock | None = None,
 ) -> dict[Path, float | None]:
     """Train runs in stacks and show the progress.
 
@@ -36,6 +40,7 @@ def train(
             plan does not depend on what was trained before.
         options: How to train.
         plan_file: Where to keep the plan.
+        lock: Keeps other commands from writing where these runs are; workers hold it too.
 
     Returns:
         The last validation loss of each run directory, None where there is none.
@@ -48,7 +53,7 @@ def train(
     finished = {run for run in runs if options.skip_finished and is_finished(run)}
     progress = Progress(len(runs), len(finished))
     if len(finished) < len(runs):
-        _train_unfinished(runs, finished, options, plan_file, progress)
+        _train_unfinished(runs, finished, options, plan_file, progress, lock)
     return {run: read_status(run).get("metrics", {}).get("validation_loss") for run in runs}
 
 
@@ -93,13 +98,16 @@ def _train_unfinished(
     options: EngineOptions,
     plan_file: Path | None,
     progress: Progress,
+    lock: FolderLock | None,
 ) -> None:
     from lenet_bench.execution import workers
     from lenet_bench.execution.signals import StopRequest
     from lenet_bench.training.build import check_on_this_machine
 
     configs = {directory: run.config for directory, run in runs.items()}
-    check_on_this_machine([config for run, config in configs.items() if run not in finished])
+    unfinished = [config for run, config in configs.items() if run not in finished]
+    workers.try_out_foreign([config for config in unfinished if workers.is_foreign(config)])
+    check_on_this_machine([config for config in unfinished if not workers.is_foreign(config)])
     plan = make_plan(configs, options)
     if plan_file is not None:
         plan.write(plan_file)
@@ -112,9 +120,10 @@ def _train_unfinished(
             jobs,
             data,
             workers=count,
-            progress=progress.advance,
-            finished=progress.finished,
+            timeout=options.timeout,
+            reports=workers.Reports(progress.advance, progress.finished),
             stop=stop,
+            inherited=[] if lock is None else [lock.descriptor],
         )
     if stop():
         progress.interrupted()

@@ -88,7 +88,7 @@ def train(
     runs = _parsed(jobs)
     if len(runs) < len(jobs):
         print(repetitions(len(jobs), len(runs)), file=sys.stderr)
-    return sweep.train(runs, options, plan_file)
+    return sweep.train(runs, options, plan_file, current().lock)
 
 
 def _parsed(jobs: Sequence[Job]) -> dict[Path, Run]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -15,16 +13,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from torch import multiprocessing
 
 from lenet_bench import datasets
 from lenet_bench.config.errors import ConfigError
-from lenet_bench.execution import progress as progress_module
 from lenet_bench.execution.options import EngineOptions, parse_engine_options
-from lenet_bench.execution.progress import Progress
 from lenet_bench.records.run_directory import read_status
-from lenet_bench.training.recording import Outcome
 
 LONG = (
     "dataset=fake", "dataset.images=300", "batch_size=8", "iterations=1000000", "probe.every=0",
@@ -278,136 +272,20 @@ def test_workers_see_the_same_memory() -> None:
 
 def test_options_are_checked_together() -> None:
     """Each with its key, its value and what is allowed."""
-    good = {"engine": "local", "workers": "auto", "stack_size": "auto", "skip_finished": True}
+    good = {
+        "engine": "local",
+        "workers": "auto",
+        "stack_size": "auto",
+        "skip_finished": True,
+        "timeout": 1800,
+    }
     assert parse_engine_options(good) == EngineOptions()
     assert parse_engine_options({**good, "workers": 3, "stack_size": 5}) == EngineOptions(3, 5)
-    bad = {"engine": "ray", "workers": 0, "stack_size": True, "skip_finished": "no"}
+    assert parse_engine_options({**good, "timeout": 0}) == EngineOptions(timeout=0)
+    bad = {"engine": "ray", "workers": 0, "stack_size": True, "skip_finished": "no", "timeout": -1}
     with pytest.raises(ConfigError) as caught:
         parse_engine_options(bad)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "hydra.launcher.engine=ray", "hydra.launcher.workers=0", "hydra.launcher.stack_size=True",
-        "hydra.launcher.skip_finished=no",
+        "hydra.launcher.skip_finished=no", "hydra.launcher.timeout=-1",
     ]  # fmt: skip
-
-
-# --- progress -------------------------------------------------------------------------------------
-
-
-class Clock:
-    """Time that passes when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that the progress display looks at."""
-    fake = Clock()
-    monkeypatch.setattr(progress_module, "time", fake)
-    return fake
-
-
-def plain_progress(runs: int, skipped: int = 0) -> tuple[Progress, io.StringIO]:
-    """A display that is not on a terminal, and what it writes."""
-    shown = Progress(runs, 0)
-    text = io.StringIO()
-    shown._console = Console(file=text, highlight=False, width=200)
-    shown._ended = skipped
-    return shown, text
-
-
-def test_plain_lines_where_there_is_no_terminal(clock: Clock) -> None:
-    """One every ten seconds, no control characters; an estimate from the speed so far."""
-    shown, text = plain_progress(4)
-    with shown.training(1000, 2, 2):
-        for step in range(1, 10):
-            clock.now += 5
-            shown.advance(0, 100 * step)
-    lines = text.getvalue().splitlines()
-    assert lines[0] == "Training 4 runs in 2 stacks, 2 workers, 1,000 iterations in all."
-    assert [line.split()[0] for line in lines[1:]] == ["20%", "40%", "60%", "80%"]
-    # 100 iterations take 5 seconds; the first report's are left out of the speed.
-    assert lines[1].endswith("about 40 s left")
-    assert lines[4].endswith("about 10 s left")
-    assert "\x1b" not in text.getvalue()
-
-
-def test_no_estimate_before_it_can_be_honest(clock: Clock) -> None:
-    """Less than three seconds of training tell nothing; nor does the very start."""
-    shown, _ = plain_progress(1)
-    with shown.training(1000, 1, 1):
-        clock.now += 60  # loading, compiling: not the speed of training
-        shown.advance(0, 10)
-        assert shown._seconds_left() is None
-        clock.now += 2.9
-        shown.advance(0, 39)
-        assert shown._seconds_left() is None
-        clock.now += 0.1
-        shown.advance(0, 40)
-        assert shown._seconds_left() == pytest.approx(96)
-        shown.advance(1, 960)
-        assert shown._seconds_left() is None
-
-
-def test_failures_are_listed_with_their_reason(tmp_path: Path, clock: Clock) -> None:
-    """Also the diverged; `[brackets]` are no markup."""
-    shown, text = plain_progress(3)
-    with shown.training(30, 1, 1):
-        shown.finished(
-            [
-                Outcome(tmp_path / "a", "failed", {}, "its worker [red]died"),
-                Outcome(tmp_path / "b", "diverged", {}, "the loss was nan at iteration 7"),
-                Outcome(tmp_path / "c", "finished", {}),
-            ]
-        )
-    assert "a failed: its worker [red]died\n" in text.getvalue()
-    assert "b diverged: the loss was nan at iteration 7\n" in text.getvalue()
-    assert "c finished" not in text.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3725, "1 h 2 min")]
-)
-def test_durations_read_well(seconds: float, text: str) -> None:
-    """From seconds to hours."""
-    assert progress_module.duration(seconds) == text
-
-
-def test_a_terminal_gets_a_live_bar() -> None:
-    """In a pseudo-terminal; the real class in a process of its own."""
-    code = (
-        "import time; from lenet_bench.execution.progress import Progress\n"
-        "p = Progress(2, 1)\n"
-        "with p.training(100, 1, 1):\n"
-        "    for step in range(1, 6):\n"
-        "        p.advance(0, 20 * step); time.sleep(0.15)\n"
-        "    p.finished([])\n"
-        "p.interrupted()\n"
-    )
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-    )
-    os.close(theirs)
-    text = b""
-    while True:
-        try:
-            block = os.read(ours, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not block:
-            break
-        text += block
-    os.close(ours)
-    assert process.wait(30) == 0
-    assert b"Traceback" not in text
-    assert b"1 run finished before; not trained again." in text
-    assert b"1 of 2 runs ended" in text
-    assert b"\x1b[" in text
-    assert b"Stopped." in text

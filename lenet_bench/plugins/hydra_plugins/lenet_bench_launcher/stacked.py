@@ -34,6 +34,7 @@ class StackedLauncherConf:
     workers: Any = "auto"
     stack_size: Any = "auto"
     skip_finished: bool = True
+    timeout: Any = 1800
 
 
 ConfigStore.instance().store(
@@ -49,15 +50,22 @@ class StackedLauncher(Launcher):
         workers: Number of worker processes, or `auto`: one per core.
         stack_size: The most runs in a stack, or `auto`: what suits the device.
         skip_finished: Whether finished runs in the sweep directory are left alone.
+        timeout: Seconds without a word from a worker, after which it is killed; 0 is never.
     """
 
     def __init__(
-        self, engine: str, workers: int | str, stack_size: int | str, skip_finished: bool
+        self,
+        engine: str,
+        workers: int | str,
+        stack_size: int | str,
+        skip_finished: bool,
+        timeout: float,
     ) -> None:
         self.engine = engine
         self.workers = workers
         self.stack_size = stack_size
         self.skip_finished = skip_finished
+        self.timeout = timeout
         self.config: DictConfig | None = None
         self.task_function: TaskFunction | None = None
         self.hydra_context: HydraContext | None = None
