@@ -7,9 +7,9 @@ The files of an image folder are looked for here, too, but not read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.image_files import find_root_problem
 from lenet_bench.choices.split_sizes import KNOWN, Facts, check_train_size, validation_images
 from lenet_bench.common.errors import DatasetError
 from lenet_bench.config.budget import warmup_problem
@@ -37,15 +37,10 @@ def find_contradictions(config: RunConfig) -> Iterator[str]:
     dataset = config.dataset
     if dataset.name == "image_folder" and dataset.root is None:
         yield "dataset.root=null: must be given, as in dataset.root=FOLDER"
-    elif dataset.name == "image_folder":
-        folder = Path(str(dataset.root)).expanduser()
-        if not folder.is_dir():
-            yield f"dataset.root={dataset.root}: there is no such folder"
-        elif not (folder / "train").is_dir():
-            yield (
-                f"dataset.root={dataset.root}: the folder holds no train/ folder; "
-                "it must hold train/<class>/<images>"
-            )
+    elif dataset.name == "image_folder" and (
+        problem := find_root_problem(str(dataset.root), dataset.validation_size)
+    ):
+        yield problem
 
 
 def _training_images(config: RunConfig) -> tuple[int | None, list[str]]:

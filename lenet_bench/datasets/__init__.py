@@ -3,9 +3,10 @@
 In: plain values of the configuration's `dataset` keys. Out: a `Dataset`.
 May import: `choices`, `common`.
 
-Read in this order: `dataset` (what comes out); `digits`, `from_torchvision` and `image_folder`
-(where images come from); `download`, `cache` and `turns` (why they are downloaded and decoded only
-once); `splits` (training and validation).
+Read in this order: `dataset` (what comes out); `digits`, `from_torchvision`, `image_folder` and
+`decoding` (where images come from); `download`, `unpacking`, `cache` and `turns` (why they are
+downloaded and decoded only once); `regular_files` (what is opened); `splits` (training and
+validation).
 
 Modules that read images are imported only when they are needed. Worker processes receive a finished
 `Dataset` and start without scikit-learn and torchvision.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lenet_bench.choices.image_files import expand_home
 from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.dataset import Dataset, Source, Split, assemble
 
@@ -40,7 +42,8 @@ def load(
     Args:
         name: One of `NAMES`.
         validation_size: How many images to hold out for validation; a float is a fraction of the
-            training images.
+            training images. An image folder with a validation folder of its own takes the default,
+            0.1, only.
         split_seed: Decides which images are held out and which are kept.
         root: The download folder, made if missing. For `image_folder`, the folder of images.
             `digits` and `fake` do not use it.
@@ -54,17 +57,28 @@ def load(
     Raises:
         DatasetError: The data are missing, damaged or too few, or cannot be downloaded.
     """
-    from lenet_bench.datasets.splits import hold_out, subset
+    from lenet_bench.datasets.splits import hold_out, shuffle, subset
 
-    source = _read(name, Path(root).expanduser(), size, images, classes, channels)
-    train, validation = hold_out(source.train, source.classes, validation_size, split_seed)
+    source = _read(name, expand_home(root), size, validation_size, images, classes, channels)
+    if source.validation is None:
+        train, validation = hold_out(source.train, source.classes, validation_size, split_seed)
+    else:
+        train, validation = (
+            shuffle(part, split_seed) for part in (source.train, source.validation)
+        )
     if train_size is not None:
         train = subset(train, source.classes, train_size, split_seed)
     return assemble(name, source.classes, train, validation, source.test)
 
 
 def _read(
-    name: str, root: Path, size: int | None, images: int, classes: int, channels: int
+    name: str,
+    root: Path,
+    size: int | None,
+    validation_size: float,
+    images: int,
+    classes: int,
+    channels: int,
 ) -> Source:
     if name not in NAMES:
         raise DatasetError(f"dataset={name}: no such data set; allowed are {', '.join(NAMES)}")
@@ -75,7 +89,7 @@ def _read(
     if name == "image_folder":
         from lenet_bench.datasets.image_folder import read_image_folder
 
-        return read_image_folder(root, size)
+        return read_image_folder(root, size, validation_size)
 
     from lenet_bench.datasets.from_torchvision import read_cifar, read_fake, read_mnist
 

@@ -45,13 +45,15 @@ class Source:
 
     Attributes:
         classes: The names of the classes.
-        train: All images for training and validation.
+        train: The images for training, and for validation if there are no others for that.
         test: The test images; None if there are none.
+        validation: The validation images of a data set that comes with its own.
     """
 
     classes: tuple[str, ...]
     train: Split
     test: Split | None
+    validation: Split | None = None
 
 
 @dataclass(frozen=True, eq=False)

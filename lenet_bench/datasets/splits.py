@@ -47,6 +47,11 @@ def hold_out(
     return rest, _take(split, validation)
 
 
+def shuffle(split: Split, seed: int) -> Split:
+    """Put the images of a split that is given as a whole in random order."""
+    return _take(split, np.random.default_rng(seed).permutation(len(split)))
+
+
 def subset(train: Split, classes: tuple[str, ...], train_size: int, seed: int) -> Split:
     """Keep `train_size` of the training images, in random order.
 

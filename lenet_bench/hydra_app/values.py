@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product, zip_longest
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet_bench.choices.image_files import check_folder
+from lenet_bench.choices.image_files import check_folder, expand_home, holds_train
 from lenet_bench.common.errors import DatasetError
 from lenet_bench.config.contradictions import INTERPLAY
 from lenet_bench.config.errors import ConfigError
@@ -176,9 +175,8 @@ def _problems(
 def _problems_of_folders(folders: Collection[str]) -> Iterator[str]:
     """What is wrong with the files of image folders."""
     for folder in sorted(folders):
-        root = Path(folder).expanduser()
-        if (root / "train").is_dir():  # or it has been said
+        if holds_train(folder):  # or it has been said
             try:
-                check_folder(root)
+                check_folder(expand_home(folder))
             except (DatasetError, OSError) as error:
                 yield str(error)

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet_bench.choices.image_files import scan
+from lenet_bench.choices.image_files import expand_home, scan
 from lenet_bench.choices.optimizers import OPTIMIZERS
 from lenet_bench.choices.split_sizes import KNOWN, validation_images
 from lenet_bench.config.budget import budget, evaluation_interval
@@ -94,9 +94,13 @@ def dataset_facts(dataset: DatasetConfig) -> DatasetFacts:
         available = dataset.images or 1000
         test, classes, channels = available // 5, dataset.classes or 10, dataset.channels or 3
     elif dataset.name == "image_folder":
-        folder = scan(Path(str(dataset.root)).expanduser())
+        folder = scan(expand_home(str(dataset.root)))
         available, classes, channels = folder.train_images, len(folder.classes), 3
-        test = len(folder.files) - available
+        if folder.validation_images is not None:  # then none are held out
+            train = dataset.train_size or available
+            others = len(folder.files) - available
+            return DatasetFacts(channels, dataset.size or _SIDE, classes, train, train + others)
+        test = folder.test_images or 0
     else:
         available, test, classes, channels = KNOWN[dataset.name]
     validation = validation_images(dataset.validation_size, available, classes)

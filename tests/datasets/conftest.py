@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from lenet_bench.datasets import Dataset, Split, load
+from lenet_bench.datasets import Dataset, Split, cache, load
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,13 @@ def folder(tmp_path: Path) -> Path:
 def from_folder(root: Path, **changes: Any) -> Dataset:
     arguments: dict[str, Any] = {"name": "image_folder", "root": root, "size": 16}
     return load(**arguments | {"validation_size": 6, "split_seed": 0} | changes)
+
+
+def cache_file(root: Path) -> Path:
+    """Where the images of `from_folder` are kept."""
+    path = cache.location(root, 16)
+    assert path
+    return path
 
 
 @dataclass

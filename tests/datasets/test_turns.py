@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import CIFAR10
 
-from lenet_bench.datasets import cache
-from tests.datasets.conftest import Server, from_folder
+from tests.datasets.conftest import Server, cache_file, from_folder
 from tests.datasets.test_download import loader, serve_cifar, wait_for_request
 
 pytestmark = pytest.mark.integration
@@ -53,7 +52,7 @@ def decoder(root: Path, go: Path, opened: Path) -> Process:
         original = Image.open
         def wait_and_open(path, *args, **kwargs):
             with open({str(opened)!r}, "a") as file:
-                file.write(path + "\\n")
+                file.write("opened\\n")
             while not Path({str(go)!r}).exists():
                 time.sleep(0.02)
             return original(path, *args, **kwargs)
@@ -85,7 +84,7 @@ def test_who_waits_for_decoding_says_so_and_decodes_nothing(
     wait_for(opened[0])
     second = decoder(folder, go, opened[1])
     ended.callback(kill, second)
-    lock_file = cache.location(folder, 16).with_suffix(".lock")
+    lock_file = cache_file(folder).with_suffix(".lock")
     assert first_line_of_stderr(second) == (
         "dataset image_folder: waiting for another process that is decoding the images of "
         f"{folder} (it holds the lock {lock_file})\n"
