@@ -79,20 +79,20 @@ def key(root: Path, size: int | None, files: Sequence[os.DirEntry[str]], checked
         size: What the images are resized to.
         files: The files.
         checked: When the files were looked at before they were decoded, in nanoseconds.
-
-    Raises:
-        OSError: A file cannot be looked at.
     """
     digest = hashlib.sha256(f"{_FORMAT} {size} {checked}".encode())
     start = str(root)
     for file in files:
-        status = file.stat()
-        facts = (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
-        name = os.fsencode(file.path.removeprefix(start))
-        digest.update(b"%s\0%d %d %d %d\n" % (name, *facts))
-        if max(status.st_mtime_ns, status.st_ctime_ns) > checked - _TICK_NS:
-            with open_regular(file.path) as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
+        digest.update(os.fsencode(file.path.removeprefix(start)))
+        try:
+            status = file.stat()
+            facts = (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+            digest.update(b"\0%d %d %d %d\n" % facts)
+            if max(status.st_mtime_ns, status.st_ctime_ns) > checked - _TICK_NS:
+                with open_regular(file.path) as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+        except OSError:
+            digest.update(b"\0unreadable\n")  # decoding will fail and name the file
     return digest.hexdigest()
 
 

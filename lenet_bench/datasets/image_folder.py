@@ -85,12 +85,7 @@ def _read_or_decode(root: Path, size: int | None, folder: Folder, checked: int) 
     decoded = cache.read(root, size, folder.files)
     if decoded is not None:
         return decoded
-    try:
-        key = cache.key(root, size, folder.files, checked)
-    except OSError as error:
-        raise DatasetError(
-            f"{printable(error.filename or root)}: cannot be read ({error.strerror})"
-        ) from error
+    key = cache.key(root, size, folder.files, checked)
     with cache.decoding_turn(root, size) as waited:
         decoded = cache.read(root, size, folder.files) if waited else None
         if decoded is None:

@@ -72,6 +72,22 @@ def cache_file(root: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An item for each file that was decoded so far."""
+    opened: list[str] = []
+    lock = threading.Lock()
+    original = Image.open
+
+    def spy(file: Any, *args: Any, **kwargs: Any) -> Image.Image:
+        with lock:
+            opened.append(str(file))
+        return original(file, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", spy)
+    return opened
+
+
 @dataclass
 class Server:
     """What the server gives, what it was asked for, and how it misbehaves."""

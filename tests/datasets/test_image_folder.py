@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,22 +204,6 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 # --- the cache of an image folder ---------------------------------------------------------------
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """An item for each file that was decoded so far."""
-    opened: list[str] = []
-    lock = threading.Lock()
-    original = Image.open
-
-    def spy(file: Any, *args: Any, **kwargs: Any) -> Image.Image:
-        with lock:
-            opened.append(str(file))
-        return original(file, *args, **kwargs)
-
-    monkeypatch.setattr(Image, "open", spy)
-    return opened
 
 
 def test_images_are_decoded_once(folder: Path, cache_home: Path, decoded: list[str]) -> None:
