@@ -11,23 +11,29 @@ from __future__ import annotations
 import http.client
 import logging
 import tarfile
-import tempfile
+import time
 import urllib.request
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
 from rich.progress import DownloadColumn
-from torchvision.datasets.utils import calculate_md5, check_integrity, extract_archive
+from torchvision.datasets.utils import calculate_md5, check_integrity
 
 from lenet_bench.common.errors import DatasetError
+from lenet_bench.common.text import printable
 from lenet_bench.datasets.progress_bar import progress_bar
 from lenet_bench.datasets.turns import take_turn
+from lenet_bench.datasets.unpacking import unpack
 
 _log = logging.getLogger(__name__)
 
 TIMEOUT = 10  # seconds to wait for a connection, and for each next byte
+SLOWEST = 1_000  # bytes a second, on average; a slower server is given up after `PATIENCE`
+PATIENCE = 60  # seconds
+MAX_BYTES = 10**9  # of an archive; the largest, CIFAR's, have 170 MB
 _CHUNK = 1 << 18  # bytes
 
 
@@ -66,8 +72,8 @@ def download_and_unpack(dataset: str, archives: Sequence[Archive], folder: Path)
         with take_turn(folder / ".download.lock", dataset, f"downloading into {folder}"):
             for archive in archives:
                 _ensure_archive(dataset, archive, folder)
-                _unpack(folder / archive.filename, folder)
-    except (OSError, EOFError, tarfile.TarError) as error:
+                unpack(folder / archive.filename, folder)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DatasetError(
             f"dataset {dataset}: cannot store it in {folder} ({error}): free some space there or "
             "name another folder with dataset.root"
@@ -109,17 +115,25 @@ def _transfer(dataset: str, url: str, part: Path, md5: str) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
     except (OSError, http.client.HTTPException) as error:
-        raise _TransferError(f"{getattr(error, 'reason', None) or error}") from error
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())
+        raise _TransferError(printable(reason)) from error
     with response, part.open("wb") as file, progress_bar(DownloadColumn()) as bar:
         total = response.length
         size = f" ({total / 1e6:,.1f} MB)" if total else ""
         _log.info("dataset %s: downloading %s%s", dataset, url, size)
         task = bar.add_task(f"downloading {dataset}", total=total)
-        received = 0
+        received, start = 0, time.monotonic()
+        if total is not None and total > MAX_BYTES:
+            raise _TransferError(f"it sends {total:,} bytes, more than the {MAX_BYTES:,} allowed")
         while chunk := _read_chunk(response, received):
             file.write(chunk)
             received += len(chunk)
             bar.update(task, completed=received)
+            if received > MAX_BYTES:
+                raise _TransferError(f"it sends more than the {MAX_BYTES:,} bytes allowed")
+            seconds = time.monotonic() - start
+            if seconds > PATIENCE and received < SLOWEST * seconds:
+                raise _TransferError(f"too slow: {received:,} bytes in {seconds:.0f} s")
     if total is not None and received != total:
         raise _TransferError(f"the transfer broke off after {received:,} of {total:,} bytes")
     received_md5 = calculate_md5(part)
@@ -130,19 +144,8 @@ def _transfer(dataset: str, url: str, part: Path, md5: str) -> None:
 def _read_chunk(response: http.client.HTTPResponse, received: int) -> bytes:
     # Writing is not guarded here: when it fails, the disk is at fault and not the URL.
     try:
-        return response.read(_CHUNK)
+        return response.read1(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
         raise _TransferError(
             f"the transfer broke off after {received:,} bytes ({error})"
         ) from error
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as scratch:
-        extract_archive(archive, scratch)
-        for path in sorted(Path(scratch).rglob("*")):
-            target = folder / path.relative_to(scratch)
-            if path.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                path.replace(target)

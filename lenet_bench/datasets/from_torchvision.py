@@ -7,24 +7,38 @@ the archives are, which MD5 sums they have and how to parse them.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FakeData, FashionMNIST
+from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.transforms.v2.functional import resize
 
 from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.dataset import SIDE, Source, Split
 from lenet_bench.datasets.download import Archive, download_and_unpack
 
+_MNIST_SIDE = 28  # pixels
+
 _log = logging.getLogger(__name__)
 
 # What torchvision's classes raise if files are missing, truncated or damaged.
 _UNREADABLE = (RuntimeError, ValueError, TypeError, AssertionError, OSError)
+
+
+class _Idx(NamedTuple):
+    """Images and labels of a split of MNIST, as its files hold them.
+
+    Torchvision's own classes would take `processed/*.pt` instead, which no hash belongs to.
+    """
+
+    data: Tensor
+    targets: Tensor
 
 
 def read_cifar(name: str, root: Path, size: int | None) -> Source:
@@ -36,7 +50,11 @@ def read_cifar(name: str, root: Path, size: int | None) -> Source:
     dataset_class = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
     archive = Archive(dataset_class.filename, (dataset_class.url,), dataset_class.tgz_md5)
     train, test = _load_or_download(
-        name, dataset_class, root, [archive], root, root / dataset_class.base_folder
+        name,
+        lambda train: dataset_class(root, train=train),
+        [archive],
+        root,
+        root / dataset_class.base_folder,
     )
     splits = [
         Split(
@@ -64,8 +82,21 @@ def read_mnist(name: str, root: Path, size: int | None) -> Source:
     ]
     folder = root / dataset_class.__name__ / "raw"
     first = folder / Path(archives[0].filename).stem
-    train, test = _load_or_download(name, dataset_class, root, archives, folder, first)
+
+    def read(train: bool) -> _Idx:
+        kind = "train" if train else "t10k"
+        return _Idx(
+            read_image_file(folder / f"{kind}-images-idx3-ubyte"),
+            read_label_file(folder / f"{kind}-labels-idx1-ubyte"),
+        )
+
+    train, test = _load_or_download(name, read, archives, folder, first)
     for part in (train, test):
+        if part.data.shape[1:] != (_MNIST_SIDE, _MNIST_SIDE) or part.targets.max() > 9:
+            raise DatasetError(
+                f"dataset {name}: {folder} holds other images or labels than those of {name}: "
+                "delete this folder to have it fetched again"
+            )
         if len(part.data) != len(part.targets):
             raise DatasetError(
                 f"dataset {name}: {folder} holds {len(part.data):,} images with "
@@ -97,16 +128,20 @@ def read_fake(size: int | None, images: int, classes: int, channels: int) -> Sou
 
 
 def _load_or_download(
-    name: str, dataset_class: Any, root: Path, archives: list[Archive], folder: Path, content: Path
+    name: str,
+    read: Callable[[bool], Any],
+    archives: list[Archive],
+    folder: Path,
+    content: Path,
 ) -> tuple[Any, Any]:
     try:
-        return dataset_class(root, train=True), dataset_class(root, train=False)
+        return read(True), read(False)
     except _UNREADABLE:
         if content.exists():
             _log.warning("%s is incomplete or damaged: restoring it from its archive", content)
     download_and_unpack(name, archives, folder)
     try:
-        return dataset_class(root, train=True), dataset_class(root, train=False)
+        return read(True), read(False)
     except _UNREADABLE as error:
         raise DatasetError(
             f"dataset {name}: what was unpacked in {folder} cannot be read ({error}): delete it "
