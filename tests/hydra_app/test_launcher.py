@@ -345,7 +345,7 @@ def test_the_plan_is_kept_and_does_not_depend_on_what_is_finished(lenet: Lenet) 
     lenet(*command)
     assert file.read_text() == text
     assert read_status(done.runs[late])["stack"]["index"] == 1
-    assert read_status(done.runs[late])["stack"]["size"] == 1
+    assert read_status(done.runs[late])["stack"]["size"] == 3  # neighbours decide its bits
 
 
 @pytest.mark.usefixtures("without_report")
