@@ -78,6 +78,11 @@ class StackedActivations:
         return [each.generator for each in self._activations if each.generator is not None]
 
     @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The user's own modules, by run and layer."""
+        return {f"{run}.{layer}": module for (run, layer), (module, _) in self._modules.items()}
+
+    @property
     def hold_foreign_code(self) -> bool:
         """Whether some activation is the user's own module."""
         return any(activation.entry is None for activation in self._activations)

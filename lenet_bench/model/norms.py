@@ -51,6 +51,14 @@ class StackedNorms:
         # What batch norm calls num_batches_tracked; a tensor, so that a captured step counts too.
         self._steps = torch.zeros((), dtype=torch.int64, device=device)
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The running statistics of all runs, and how often they were updated."""
+        state = {"steps": self._steps}
+        for layer, (mean, variance) in self._statistics.items():
+            state |= {f"{layer}.mean": mean, f"{layer}.variance": variance}
+        return state
+
     def count_step(self) -> None:
         """Count one more update of the running statistics."""
         self._steps.add_(1)

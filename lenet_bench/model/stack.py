@@ -122,6 +122,12 @@ class Stack:
         """The columns of `parameters` and `gradients` that hold a layer's weight."""
         return self._parameters.columns(f"{layer}.weight")
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that training changes: parameters and running statistics of all runs."""
+        norms = {f"norms.{name}": tensor for name, tensor in self._norms.state.items()}
+        return {"parameters": self.parameters, **norms}
+
     def state_dict(self, run: int) -> dict[str, Tensor]:
         """Copy the state dict of one run's plain `LeNet` to the CPU."""
         return {

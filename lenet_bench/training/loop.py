@@ -18,8 +18,10 @@ import torch
 from lenet_bench.config.budget import budget
 from lenet_bench.datasets import Dataset
 from lenet_bench.model.convolutional import Batch
-from lenet_bench.records.run_directory import Run, has_ended
+from lenet_bench.records.checkpoint import CheckpointFile
+from lenet_bench.records.run_directory import ENDED, Run, has_ended
 from lenet_bench.training.build import plain_model
+from lenet_bench.training.checkpoints import Checkpoints
 from lenet_bench.training.evaluation import evaluate, evaluate_model
 from lenet_bench.training.recording import Outcome, StackRecording
 from lenet_bench.training.setup import Setup, facts_of, set_up
@@ -64,7 +66,10 @@ def train_stack(
         UserError: Before anything is written: the device, the activation or the batch size cannot
             be used.
     """
-    job = _Job(runs, dataset, index, checkpoint, facts, anew, progress, stopped)
+    file = CheckpointFile(checkpoint) if checkpoint is not None else None
+    if file is not None and anew:
+        _remove(file)
+    job = _Job(runs, dataset, index, file, facts, anew, progress, stopped)
     return _train_or_halve(job)
 
 
@@ -75,7 +80,7 @@ class _Job:
     runs: Sequence[Run]
     dataset: Dataset
     index: int
-    checkpoint: Path | None
+    checkpoint: CheckpointFile | None
     facts: Mapping[str, Any]
     anew: bool
     progress: Callable[[int], None]
@@ -91,23 +96,43 @@ def _train_or_halve(job: _Job) -> list[Outcome]:
     ended = [n for n, run in enumerate(job.runs) if not job.anew and has_ended(run.directory)]
     if len(ended) == len(job.runs):
         job.progress(job.iterations)
+        if job.checkpoint is not None:
+            _remove(job.checkpoint)
         return []
-    try:
-        return _train_whole(job, ended)
-    except torch.OutOfMemoryError:
-        if len(job.runs) == 1:
-            raise
-    # Only now, with the exception gone, is the memory free again.
-    torch.cuda.empty_cache()
-    return [outcome for half in _halves(job) for outcome in _train_or_halve(half)]
+    halves = _halves(job) if len(job.runs) > 1 else []
+    if not any(half.checkpoint is not None and half.checkpoint.exists for half in halves):
+        try:
+            return _train_whole(job, ended)
+        except torch.OutOfMemoryError:
+            if not halves:
+                raise
+        # Only now, with the exception gone, is the memory free again.
+        torch.cuda.empty_cache()
+        if job.checkpoint is not None:
+            job.checkpoint.remove()  # it is of no use to a half
+    return [outcome for half in halves for outcome in _train_or_halve(half)]
+
+
+def _remove(checkpoint: CheckpointFile) -> None:
+    """Remove a checkpoint, and those of the halves of its stack."""
+    for half in (checkpoint.half(0), checkpoint.half(1)):
+        if half.exists:
+            _remove(half)
+    checkpoint.remove()
 
 
 def _halves(job: _Job) -> list[_Job]:
     """A stack as two of half the size, whose iterations add up."""
     middle = len(job.runs) // 2
-    first = replace(job, runs=job.runs[:middle])
+    file = job.checkpoint
+    first = replace(job, runs=job.runs[:middle], checkpoint=file and file.half(0))
     before = first.iterations
-    second = replace(job, runs=job.runs[middle:], progress=lambda done: job.progress(before + done))
+    second = replace(
+        job,
+        runs=job.runs[middle:],
+        checkpoint=file and file.half(1),
+        progress=lambda done: job.progress(before + done),
+    )
     return [first, second]
 
 
@@ -119,9 +144,13 @@ def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
     stacks = [{"index": job.index, "size": size, "position": n} for n in range(size)]
     each = [{**facts, "stack": stack} for stack in stacks]
     recording = StackRecording(job.runs, ended, setup, each, job.progress)
+    fingerprint = job.dataset.fingerprint
+    checkpoints = Checkpoints(job.checkpoint, setup, job.runs, fingerprint, recording)
+    devices = [setup.device] if setup.device.type == "cuda" else []
     try:
-        recording.begin()
-        _train(setup, recording, job.stopped)
+        # What a user's own module draws must not depend on what was trained before.
+        with torch.random.fork_rng(devices, enabled=setup.stack.activations.hold_foreign_code):
+            _train(setup, recording, checkpoints, job.stopped)
     except KeyboardInterrupt:  # where nobody handles the signal, as in a notebook
         recording.interrupt()
     except torch.OutOfMemoryError as error:
@@ -131,14 +160,36 @@ def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
     except Exception as error:  # one stack's failure must not end the sweep
         _log.debug("Training failed", exc_info=True)
         recording.fail(error)
+        if not _comes_from_surroundings(error):
+            checkpoints.remove()  # a mended module is to be trained from the beginning
+    if all(outcome.status in ENDED for outcome in recording.outcomes):
+        checkpoints.remove()
     return recording.outcomes
 
 
-def _train(setup: Setup, recording: StackRecording, stopped: Callable[[], bool]) -> None:
+def _comes_from_surroundings(error: Exception) -> bool:
+    """Whether training may succeed from the same state once there is space or memory again."""
+    if isinstance(error, (OSError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _train(
+    setup: Setup,
+    recording: StackRecording,
+    checkpoints: Checkpoints,
+    stopped: Callable[[], bool],
+) -> None:
+    if setup.stack.activations.hold_foreign_code:
+        torch.manual_seed(setup.common.seed)
     step = TrainingStep(setup)
-    _look(setup, recording, force=True)
-    for iteration, chosen in enumerate(batches_of_each_iteration(setup), 1):
+    if not checkpoints.go_on():
+        recording.begin()
+        _look(setup, recording, force=True)
+    left = batches_of_each_iteration(setup, recording.iteration)
+    for iteration, chosen in enumerate(left, recording.iteration + 1):
         if stopped():
+            checkpoints.save(sync=True)
             recording.interrupt()
             return
         step(chosen, iteration)
@@ -146,6 +197,7 @@ def _train(setup: Setup, recording: StackRecording, stopped: Callable[[], bool])
         _look(setup, recording, force=iteration == setup.iterations)
         if not recording.training:
             return
+        checkpoints.save_if_due()
     _finish(setup, recording)
 
 

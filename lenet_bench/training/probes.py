@@ -74,6 +74,9 @@ class Probe:
             learning, arXiv:2302.12902, definition 3.1).
         saturation: A pair of unit and input is saturated where |f'(z)| is 0, or below this share
             of sup |f'|. Left empty where the supremum is infinite or unknown.
+
+    Attributes:
+        dead_before: The units (N, C) of each layer that were dead at the last probe.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Probe:
         self._tau = tau
         self._saturation = saturation
         self._wide = torch.float32 if images.device.type == "mps" else torch.float64
-        self._dead_before: dict[str, Tensor] = {}
+        self.dead_before: dict[str, Tensor] = {}
 
     def _chunks(self) -> Iterator[Tensor]:
         most = self._batch_size
@@ -220,8 +223,8 @@ class Probe:
         # Units with non-finite values are not counted as dead; NaN has the sign 0.
         can_die = self._stack.activations.can_die(layer).to(sums.alive.device)
         dead = (sums.alive == 0) & can_die & sums.z.isfinite()
-        before = self._dead_before.get(layer, dead)
-        self._dead_before[layer] = dead
+        before = self.dead_before.get(layer, dead)
+        self.dead_before[layer] = dead
         died = (dead & ~before).sum(1).tolist()
         revived = (before & ~dead).sum(1).tolist()
         described = self._describe(sums, dead, inputs)

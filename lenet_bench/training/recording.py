@@ -13,13 +13,14 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from lenet_bench.records.run_directory import Run, RunRecorder, Status
+from lenet_bench.records.growing_table import Mark
+from lenet_bench.records.run_directory import RecordMarks, Run, RunRecorder, Status
 from lenet_bench.records.schema import EvaluationRow, LayerRow, TrainRow
 from lenet_bench.training.setup import Setup
 from lenet_bench.training.step import Measured
@@ -90,6 +91,7 @@ class StackRecording:
         self._setup = setup
         self._progress = progress
         self._started = time.perf_counter()
+        self._seconds_before = 0.0  # of earlier attempts
         self._records = [
             _RunRecord(run, RunRecorder(run, facts[n]), setup.learning_rates[n], n in ended)
             for n, run in enumerate(runs)
@@ -118,6 +120,56 @@ class StackRecording:
 
     def _report(self) -> None:
         self._progress(self.iteration * len(self._records))
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """How long the stack has trained, in all attempts."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known about the runs by now, as `go_on` takes it."""
+        return {
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "runs": [
+                {
+                    "ended": not record.trains,
+                    "metrics": record.metrics,
+                    "records": asdict(record.recorder.marks),
+                }
+                for record in self._records
+            ],
+        }
+
+    def problem(self, facts: Mapping[str, Any]) -> str | None:
+        """Say why the records cannot be continued from where they were then; None if they can."""
+        for position in self.training:
+            record, known = self._records[position], facts["runs"][position]
+            name = record.run.directory.name
+            if known["ended"]:
+                return f"had seen the end of {name}, which is to be trained again"
+            if not record.recorder.holds(_marks(known["records"])):
+                return f"needs rows of {name} that are not there any more"
+        return None
+
+    def go_on(self, facts: Mapping[str, Any]) -> None:
+        """Continue the records where they were then; rows behind that are cut off."""
+        self.iteration = facts["iteration"]
+        self._seconds_before = facts["seconds"]
+        for position in self.training:
+            record, known = self._records[position], facts["runs"][position]
+            record.iteration, record.metrics = self.iteration, dict(known["metrics"])
+            record.recorder.go_on(_marks(known["records"]))
+            self._write_status(record, "running")
+        self._report()
+
+    def sync(self) -> None:
+        """Wait until the records of all runs that train are on the disk."""
+        for position in self.training:
+            self._records[position].recorder.sync()
 
     # --- rows -------------------------------------------------------------------------------------
 
@@ -229,7 +281,7 @@ class StackRecording:
     def _write_status(
         self, record: _RunRecord, status: Status, error: str | None = None, **more: Any
     ) -> None:
-        seconds = time.perf_counter() - self._started
+        seconds = self.seconds
         record.recorder.status(
             status,
             iteration=record.iteration,
@@ -239,6 +291,11 @@ class StackRecording:
             stack={"seconds": seconds},
             **more,
         )
+
+
+def _marks(facts: Mapping[str, Any]) -> RecordMarks:
+    tables = {name: Mark(*mark) for name, mark in facts["tables"].items()}
+    return RecordMarks(facts["started"], tables)
 
 
 def in_one_line(error: Exception) -> str:

@@ -182,6 +182,15 @@ class StackedOptimizer:
             )
             start += size
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What it remembers between iterations, by the number of the group and a name."""
+        return {
+            f"{number}.{name}": buffer
+            for number, group in enumerate(self._groups)
+            for name, buffer in group.state.items()
+        }
+
     def step(self, gradients: Tensor, lr: Tensor) -> None:
         """Update the parameters by one iteration.
 

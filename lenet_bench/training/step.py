@@ -100,24 +100,33 @@ class TrainingStep:
         self._optimizer.step(self._stack.gradients, self._rate)
 
 
-def batches_of_each_iteration(setup: Setup) -> Iterator[dict[int, Tensor]]:
-    """Draw the batches of all iterations up to the budget.
+def batches_of_each_iteration(setup: Setup, done: int = 0) -> Iterator[dict[int, Tensor]]:
+    """Draw the batches of all iterations that are left of the budget.
 
     Every epoch is a new order of the training images; those that do not fill its last batch are
     left out.
+
+    Args:
+        setup: What is trained.
+        done: Iterations that were made before. Their batches are drawn, and passed over.
 
     Yields:
         For each seed the numbers (B,) of the images that runs of this seed train on.
     """
     streams = {seed: stream(seed, Use.BATCH_ORDER) for seed in dict.fromkeys(setup.seeds)}
-    size, done = setup.common.batch_size, 0
+    size = setup.common.batch_size
+    skipped_epochs, first = divmod(done, setup.per_epoch)
+    for generator in streams.values():
+        for _ in range(skipped_epochs):
+            torch.randperm(len(setup.train), generator=generator)
     while True:
         orders = {
             seed: torch.randperm(len(setup.train), generator=generator).to(setup.device)
             for seed, generator in streams.items()
         }
-        for k in range(setup.per_epoch):
+        for k in range(first, setup.per_epoch):
             if done == setup.iterations:
                 return
             done += 1
             yield {seed: order[k * size : (k + 1) * size] for seed, order in orders.items()}
+        first = 0
