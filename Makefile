@@ -9,7 +9,7 @@ export RUFF_CACHE_DIR      := $(VENV)/cache/ruff
 export MYPY_CACHE_DIR      := $(VENV)/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce claims benchmark test lint format conf docs lock clean
+.PHONY: help setup reproduce claims benchmark test torture lint format conf docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -36,6 +36,9 @@ benchmark: $(STAMP)  ## milliseconds per run and iteration, beside other ways to
 test: $(STAMP)  ## the whole test suite; leaves nothing behind, not even compiled Python
 	@trap 'find lenet_bench benchmarks docs tests -name __pycache__ -prune -exec rm -r {} +' EXIT; \
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+torture: $(STAMP)  ## kill sweeps at every file operation and 200 times at random, and compare; an hour
+	$(BIN)/python -m tests.torture $(ARGS)
 
 lint: $(STAMP)  ## ruff, mypy (strict), the order of the rooms, the house rules, generated files
 	$(BIN)/ruff check .
