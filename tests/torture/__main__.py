@@ -177,8 +177,8 @@ def kill_at_random(folder: Path, kills: int, per_sweep: int, seed: int, say: Say
         while done < min(per_sweep, kills - totals.kills):
             command = Command(LARGE, sweep)
             try:
-                # Up to half a minute behind the start: in start-up, training or the report.
-                command.wait(moments.uniform(0.0, seconds / 2))
+                # Early enough to need many attempts: in start-up, training or the report.
+                command.wait(moments.uniform(0.0, seconds / 5))
             except subprocess.TimeoutExpired:
                 command.kill()
                 done += 1
