@@ -30,6 +30,7 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from lenet_bench.hydra_app.explain import explain
     from lenet_bench.hydra_app.groups import CONF, VERSION_BASE
     from lenet_bench.hydra_app.names import register_resolvers
+    from lenet_bench.hydra_app.resume import answer_finished, expand, how_to_go_on
     from lenet_bench.hydra_app.task import task
     from lenet_bench.records.run_directory import read_status
 except KeyboardInterrupt:
@@ -65,9 +66,10 @@ def _answer() -> object:
     command = session.begin()
     try:
         register_resolvers()
-        arguments = check(sys.argv[1:])
-        with _arguments(arguments):
-            application()
+        command.arguments = expand(sys.argv[1:])
+        if not answer_finished(command.arguments, command):
+            with _arguments(check(command.arguments)):
+                application()
     except UserError as error:
         print(f"lenet-bench: {error}", file=sys.stderr)
         code = 1
@@ -81,12 +83,14 @@ def _answer() -> object:
     except KeyboardInterrupt:
         code = INTERRUPTED
     try:
-        if command.directory is not None:
+        if command.directory is not None and not command.refused:
             code = _conclude(command.directory, is_new=command.made_directory) or code
     except KeyboardInterrupt:
         code = INTERRUPTED
     finally:
         command.end()
+    if code and (again := how_to_go_on(command)):
+        print(f"To go on: {again}", file=sys.stderr)
     return code
 
 

@@ -196,8 +196,9 @@ class RunConfig(Section):
     precision: Literal["float32", "float64", "bfloat16"]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     report: ReportConfig
-    # Says what the command does, nothing about the run; so it is in no dump and no fingerprint.
+    # These say what the command does, nothing about the run: they are in no dump, no fingerprint.
     plan: Annotated[bool, Field(exclude=True)] = False
+    resume_anyway: Annotated[bool, Field(exclude=True)] = False
 
     def __reduce__(self) -> tuple[Callable[..., RunConfig], tuple[dict[str, object]]]:
         """Pickle as plain values: the models of the choices are made at import."""

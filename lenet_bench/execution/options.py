@@ -21,12 +21,14 @@ class EngineOptions:
         stack_size: The most runs in a stack; None is what suits the device.
         skip_finished: Whether runs that ended before are left alone.
         timeout: Seconds without a word from a worker, after which it is killed; 0 is never.
+        resume_anyway: Whether a sweep goes on that was begun otherwise.
     """
 
     workers: int | None = None
     stack_size: int | None = None
     skip_finished: bool = True
     timeout: float = 1800.0
+    resume_anyway: bool = False
 
 
 def parse_engine_options(settings: Mapping[str, object]) -> EngineOptions:
@@ -62,4 +64,9 @@ def parse_engine_options(settings: Mapping[str, object]) -> EngineOptions:
         )
     if problems:
         raise ConfigError(problems)
-    return EngineOptions(**numbers, skip_finished=bool(skip_finished), timeout=float(timeout))
+    return EngineOptions(
+        workers=numbers.get("workers"),
+        stack_size=numbers.get("stack_size"),
+        skip_finished=bool(skip_finished),
+        timeout=float(timeout),
+    )

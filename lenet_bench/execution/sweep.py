@@ -6,6 +6,8 @@ validation loss of each. Torch is imported only once there is something to train
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +18,10 @@ from lenet_bench.common.machine import available_cores
 from lenet_bench.config.budget import budget, warmup_problem
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution.options import EngineOptions
-from lenet_bench.planning.stacks import PlannedStack, SweepPlan, plan_sweep
-from lenet_bench.records.run_directory import Run, has_ended, read_status
+from lenet_bench.planning.plan_file import StoredPlan, write_plan
+from lenet_bench.planning.stacks import SweepPlan, plan_sweep
+from lenet_bench.records.file_facts import damage
+from lenet_bench.records.run_directory import ENDED, Run, read_status
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 def train(
     runs: Mapping[Path, Run],
     options: EngineOptions,
-    plan_file: Path | None = None,
+    plan_file: Path,
     lock: FolderLock | None = None,
 ) -> dict[Path, float | None]:
     """Train runs in stacks and show the progress.
@@ -39,13 +43,14 @@ def train(
         runs: All runs of the sweep by their directories. Finished runs are included, so that the
             plan does not depend on what was trained before.
         options: How to train.
-        plan_file: Where to keep the plan.
+        plan_file: Where the plan is kept. If it is there, what is left is trained by it.
         lock: Keeps other commands from writing where these runs are; workers hold it too.
 
     Returns:
         The last validation loss of each run directory, None where there is none.
 
     Raises:
+        ChangedSweepError: The sweep was begun otherwise, see `agreement`.
         UserError: The data cannot be loaded or the device cannot be used.
     """
     from lenet_bench.execution.progress import Progress
@@ -58,8 +63,17 @@ def train(
 
 
 def is_finished(directory: Path) -> bool:
-    """Whether a run directory holds a run that was trained to its end or diverged."""
-    return has_ended(directory)
+    """Whether a run was trained to its end or diverged.
+
+    One whose files do not hold what its status says is not finished; a line tells so.
+    """
+    status = read_status(directory)
+    if status.get("status") not in ENDED:
+        return False
+    problem = damage(directory, status)
+    if problem:
+        print(f"{directory.name} is trained again: {problem}.", file=sys.stderr)
+    return problem is None
 
 
 def make_plan(runs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan:
@@ -73,7 +87,22 @@ def make_plan(runs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPl
     on_cpu = trains_on_cpu(runs.values())
     workers = options.workers or (len(available_cores()) if on_cpu else 1)  # a GPU serves one
     memory = None if on_cpu else gpu_memory(_devices(runs.values())) // workers
-    return plan_sweep(runs, workers=workers, stack_size=options.stack_size, gpu_memory=memory)
+    return plan_sweep(
+        runs,
+        workers=workers,
+        stack_size=options.stack_size,
+        gpu_memory=memory,
+        threads=_threads,
+    )
+
+
+def _threads(at_once: int) -> int:
+    """How many threads compute a stack, by the number of stacks that are trained at once."""
+    import torch
+
+    # A single stack is trained in this process; OMP_NUM_THREADS may have set its threads.
+    alone = torch.get_num_threads()
+    return alone if at_once == 1 else max(1, len(available_cores()) // at_once)
 
 
 def trains_on_cpu(configs: Iterable[RunConfig]) -> bool:
@@ -96,7 +125,7 @@ def _train_unfinished(
     runs: Mapping[Path, Run],
     finished: Set[Path],
     options: EngineOptions,
-    plan_file: Path | None,
+    plan_file: Path,
     progress: Progress,
     lock: FolderLock | None,
 ) -> None:
@@ -104,16 +133,13 @@ def _train_unfinished(
     from lenet_bench.execution.signals import StopRequest
     from lenet_bench.training.build import check_on_this_machine
 
-    configs = {directory: run.config for directory, run in runs.items()}
-    unfinished = [config for run, config in configs.items() if run not in finished]
+    unfinished = [run.config for path, run in runs.items() if path not in finished]
     workers.try_out_foreign([config for config in unfinished if workers.is_foreign(config)])
     check_on_this_machine([config for config in unfinished if not workers.is_foreign(config)])
-    plan = make_plan(configs, options)
-    if plan_file is not None:
-        plan.write(plan_file)
-    jobs, data = _load(plan, runs, finished, options, plan_file)
+    stored, data = _agreed_plan(runs, finished, options, plan_file)
+    jobs = _jobs(stored, runs, finished, options, plan_file)
     iterations = sum(_budget(run.config, data[job.dataset]) for job in jobs for run in job.runs)
-    count = min(plan.workers, len(jobs))
+    count = min(stored.plan.workers, len(jobs))
     stop = StopRequest()
     with progress.training(iterations, len(jobs), count):
         workers.train(
@@ -129,50 +155,88 @@ def _train_unfinished(
         progress.interrupted()
 
 
-def _load(
-    plan: SweepPlan,
+def _agreed_plan(
+    runs: Mapping[Path, Run], finished: Set[Path], options: EngineOptions, plan_file: Path
+) -> tuple[StoredPlan, dict[str, Dataset]]:
+    """Find and write the plan to train by, and load the data of the runs that are left.
+
+    Raises:
+        ChangedSweepError: The sweep was begun otherwise.
+    """
+    from lenet_bench.execution.agreement import (
+        ChangedSweepError,
+        agree,
+        conditions_now,
+        note,
+        with_data,
+    )
+
+    configs = {directory: run.config for directory, run in runs.items()}
+    conditions = conditions_now(str(device) for device in _devices(configs.values()))
+    fresh = make_plan(configs, options)
+    if options.skip_finished:
+        stored, differences = agree(plan_file, runs, finished, fresh, conditions)
+    else:  # everything is trained again
+        stored, differences = StoredPlan(fresh, conditions), []
+        shutil.rmtree(_checkpoints(plan_file), ignore_errors=True)
+    if differences and not options.resume_anyway:
+        raise ChangedSweepError(plan_file.parent, differences)
+    data = _load(stored.plan, runs, finished)
+    fingerprints = {key: dataset.fingerprint for key, dataset in data.items()}
+    stored, differing_data = with_data(stored, fingerprints)
+    if differing_data and not options.resume_anyway:
+        raise ChangedSweepError(plan_file.parent, differing_data)
+    if differences or differing_data:
+        stored = note(stored, [*differences, *differing_data])
+    write_plan(stored, plan_file)
+    return stored, data
+
+
+def _load(plan: SweepPlan, runs: Mapping[Path, Run], finished: Set[Path]) -> dict[str, Dataset]:
+    """The data sets of the stacks that have unfinished runs, by their settings, loaded once."""
+    from lenet_bench import datasets
+
+    loaded: dict[str, Dataset] = {}
+    for stack in plan.stacks:
+        settings = runs[stack.runs[0]].config.dataset
+        key = settings.model_dump_json()
+        if key not in loaded and not finished >= set(stack.runs):
+            loaded[key] = datasets.load(**settings.model_dump(exclude_none=True))
+    return loaded
+
+
+def _jobs(
+    stored: StoredPlan,
     runs: Mapping[Path, Run],
     finished: Set[Path],
     options: EngineOptions,
-    plan_file: Path | None,
-) -> tuple[list[StackJob], dict[str, Dataset]]:
-    """The stacks that have unfinished runs, and the data sets of these, each loaded once."""
-    import torch
-
-    from lenet_bench import datasets
+    plan_file: Path,
+) -> list[StackJob]:
+    """The stacks that have unfinished runs."""
     from lenet_bench.execution.workers import StackJob
 
-    loaded: dict[str, Dataset] = {}
-    unfinished = [stack for stack in plan.stacks if not finished >= set(stack.runs)]
-    one = min(plan.workers, len(unfinished)) == 1
-    threads = torch.get_num_threads() if one else max(1, len(available_cores()) // plan.workers)
-    jobs = []
-    for stack in unfinished:
-        settings = runs[stack.runs[0]].config.dataset
-        key = settings.model_dump_json()
-        if key not in loaded:
-            loaded[key] = datasets.load(**settings.model_dump(exclude_none=True))
-        jobs.append(
-            StackJob(
-                stack.index,
-                tuple(runs[run] for run in stack.runs),
-                key,
-                checkpoint=_checkpoint(stack, plan_file),
-                threads=threads,
-                facts={},
-                anew=not options.skip_finished,
-            )
+    conditions = stored.conditions or {}
+    facts = {key: conditions[key] for key in ("processor", "instruction_set", "source")}
+    if stored.resumed_anyway:
+        facts["resumed_anyway"] = stored.resumed_anyway
+    return [
+        StackJob(
+            stack.index,
+            tuple(runs[run] for run in stack.runs),
+            runs[stack.runs[0]].config.dataset.model_dump_json(),
+            checkpoint=_checkpoints(plan_file) / f"stack-{stack.index}.ckpt",
+            threads=stack.threads,
+            facts={**facts, "threads": stack.threads, "workers": stored.plan.workers},
+            anew=not options.skip_finished,
         )
-    return jobs, loaded
+        for stack in stored.plan.stacks
+        if not finished >= set(stack.runs)
+    ]
 
 
-def _checkpoint(stack: PlannedStack, plan_file: Path | None) -> Path:
-    """Where the state of a stack is kept: beside the plan, or in the directory of a single job."""
-    if plan_file is None:
-        folder = stack.runs[0] / "checkpoints"
-    else:
-        folder = plan_file.with_name(plan_file.stem.replace("plan", "checkpoints", 1))
-    return folder / f"stack-{stack.index}.ckpt"
+def _checkpoints(plan_file: Path) -> Path:
+    """The folder beside a plan where the states of its stacks are kept."""
+    return plan_file.with_name(plan_file.stem.replace("plan", "checkpoints", 1))
 
 
 def _budget(config: RunConfig, dataset: Dataset) -> int:

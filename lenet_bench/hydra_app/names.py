@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import current
+from lenet_bench.records.configuration import OF_THE_COMMAND
 
 IN_EVERY_NAME = ("activation", "init", "lr", "seed")
 ENDS_IN_FINGERPRINT = re.compile(r"-([0-9a-f]{8})$")
@@ -43,7 +44,7 @@ def run_name(_root_: DictConfig) -> str:
     parts = [config.activation.name, config.init.name, f"lr{config.lr:g}", f"seed{config.seed}"]
     for key, value in values.items():
         varies = session.varying is None or key in session.varying
-        if varies and key not in (*IN_EVERY_NAME, "experiment", "plan"):
+        if varies and key not in (*IN_EVERY_NAME, "experiment", *OF_THE_COMMAND):
             # A choice speaks for itself; a value needs the name of its key.
             choice = value if value.isidentifier() and "." not in key else None
             parts.insert(-2, choice or f"{key.rsplit('.', 1)[-1]}{value}")

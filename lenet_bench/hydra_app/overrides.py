@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from lenet_bench.config.errors import ConfigError, as_typed, nearest
 from lenet_bench.hydra_app.composer import Composer
 from lenet_bench.hydra_app.explain import explain
+from lenet_bench.records.configuration import OF_THE_COMMAND
 
 MOST_VALUES = 10_000  # of one key; Hydra composes about twenty runs a second
 # Hydra launchers distributed as separate packages, and those packages.
@@ -149,7 +150,7 @@ def _problem_of_form(item: Given, composer: Composer) -> str | None:
         return "Hydra's own settings take one value, no sweep"
     if key == "experiment" and len(item.values) > 1:
         return "takes one preset at a time"
-    if key == "plan" and (override.is_sweep_override() or item.origin):
+    if key in OF_THE_COMMAND and (override.is_sweep_override() or item.origin):
         return "must be true or false, and cannot be swept"
     group, _, last = key.rpartition(".")
     choices = composer.options(group) if last == "name" else ()

@@ -32,6 +32,8 @@ class Session:
     Attributes:
         directory: The sweep directory; None before it is known.
         made_directory: Whether this command made it.
+        arguments: Of the command, as typed or as a stored command says.
+        refused: Whether it would have trained otherwise than its sweep was begun.
         lock: Keeps other commands from writing there; None before it is taken.
         varying: Keys of overrides that differ between the jobs; None where only the job at hand
             is known.
@@ -43,6 +45,8 @@ class Session:
 
     directory: Path | None = None
     made_directory: bool = False
+    arguments: tuple[str, ...] = ()
+    refused: bool = False
     lock: FolderLock | None = None
     varying: frozenset[str] | None = None
     collected: list[Job] | None = None

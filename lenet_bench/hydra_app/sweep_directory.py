@@ -21,6 +21,8 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import make_new_folder
 from lenet_bench.common.lock import lock_folder
 from lenet_bench.hydra_app.session import current
+from lenet_bench.hydra_app.stored_command import FILE as COMMAND_FILE
+from lenet_bench.hydra_app.stored_command import stored_command, write_command
 
 
 class SweepDirectory(Callback):
@@ -63,6 +65,9 @@ class SweepDirectory(Callback):
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{directory}'")
         with open_dict(config):
             config.hydra.sweep.dir = str(directory)
+        # What an earlier command asked for stays, until this one is allowed to change it.
+        if config.get("resume_anyway") or not (directory / COMMAND_FILE).exists():
+            _keep_command(directory)
         print(f"{directory}: composing the runs", file=sys.stderr)
 
 
@@ -111,6 +116,14 @@ def _use(directory: Path, asked_for: str, *, is_new: bool = False, is_sweep: boo
         _refuse(str(error))
     if is_sweep:
         session.directory, session.made_directory = directory, is_new
+
+
+def _keep_command(directory: Path) -> None:
+    """Write down what was typed, so that it can be repeated."""
+    try:
+        write_command(stored_command(current().arguments), directory)
+    except OSError as error:
+        _refuse(f"hydra.sweep.dir={directory}: cannot be written to ({error.strerror})")
 
 
 def _made(directory: Path) -> Path:

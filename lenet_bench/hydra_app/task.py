@@ -7,8 +7,10 @@ In: a job's configuration. Out: a trained run, or a `Job` in the current session
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,10 +20,12 @@ from omegaconf import DictConfig
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.errors import ConfigError
 from lenet_bench.execution import sweep
+from lenet_bench.execution.agreement import ChangedSweepError
 from lenet_bench.execution.options import EngineOptions
 from lenet_bench.hydra_app.names import naming_by_what_varies
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import Job, current
+from lenet_bench.planning.plan_file import PLAN_FILE
 from lenet_bench.records.run_directory import Run, mark_failed, mark_rejected, read_status
 
 
@@ -41,7 +45,7 @@ def task(config: DictConfig) -> float | None:
         return None
     loss = None
     try:
-        loss = train([job], EngineOptions())[job.directory]
+        loss = train([job], EngineOptions(), job.directory / PLAN_FILE)[job.directory]
     except ConfigError as error:
         mark_rejected(job.directory, str(error))
         print(f"lenet-bench: {error}", file=sys.stderr)
@@ -69,26 +73,36 @@ def collecting(job_overrides: Sequence[Sequence[str]]) -> Iterator[list[Job]]:
 
 
 def train(
-    jobs: Sequence[Job], options: EngineOptions, plan_file: Path | None = None
+    jobs: Sequence[Job], options: EngineOptions, plan_file: Path
 ) -> Mapping[Path, float | None]:
     """Train jobs in stacks.
 
     Args:
         jobs: All jobs of the sweep, those that are finished included.
         options: How to train.
-        plan_file: Where to keep the plan.
+        plan_file: Where the plan is kept.
 
     Returns:
         The last validation loss of each run directory, None where there is none.
 
     Raises:
         ConfigError: Some configurations are wrong; nothing was trained.
+        ChangedSweepError: The sweep was begun otherwise.
         UserError: The data cannot be loaded or the device cannot be used.
     """
     runs = _parsed(jobs)
+    resume_anyway = any(job.content.get("resume_anyway") for job in jobs)
     if len(runs) < len(jobs):
         print(repetitions(len(jobs), len(runs)), file=sys.stderr)
-    return sweep.train(runs, options, plan_file, current().lock)
+    options = replace(options, resume_anyway=resume_anyway)
+    try:
+        return sweep.train(runs, options, plan_file, current().lock)
+    except ChangedSweepError:
+        current().refused = True
+        for directory in runs:  # those that Hydra has just made for this command
+            if {path.name for path in directory.glob("*")} <= {".hydra"}:
+                shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def _parsed(jobs: Sequence[Job]) -> dict[Path, Run]:

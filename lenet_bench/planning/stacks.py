@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from lenet_bench.choices.activations import ACTIVATIONS
-from lenet_bench.common.files import write_atomically
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.planning.estimates import (
     DatasetFacts,
@@ -36,8 +34,6 @@ LARGEST_STACK = 16  # on a CPU, more runs push each other out of the cache
 LARGEST_STACK_ON_GPU = 256  # a GPU is faster the more it gets at once, until memory runs out
 OVERHEAD = 1.0  # what an iteration costs besides its runs, in runs: launching, the shared batch
 
-PLAN_FILE = "plan.json"
-
 
 @dataclass(frozen=True)
 class PlannedStack:
@@ -49,6 +45,7 @@ class PlannedStack:
         iterations: Updates of each run.
         operations: Floating-point operations of all runs, with the overhead of the stack.
         bytes: Memory that the stack takes in its worker.
+        threads: How many threads compute it; the bits of its runs depend on that.
     """
 
     index: int
@@ -56,29 +53,25 @@ class PlannedStack:
     iterations: int
     operations: float
     bytes: int
+    threads: int
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The stacks of a sweep, as `plan.json` holds them."""
+    """The stacks of a sweep.
+
+    Attributes:
+        workers: How many stacks are trained at the same time.
+        stacks: The stacks, the most expensive first.
+    """
 
     workers: int
     stacks: tuple[PlannedStack, ...]
 
-    def write(self, file: Path) -> None:
-        """Write the plan, with runs as paths relative to it; equal plans give equal bytes."""
-        stacks = [
-            {
-                "stack": stack.index,
-                "iterations": stack.iterations,
-                "estimated_operations": round(stack.operations),
-                "estimated_bytes": stack.bytes,
-                "runs": [os.path.relpath(run, file.parent) for run in stack.runs],
-            }
-            for stack in self.stacks
-        ]
-        content = {"workers": self.workers, "stacks": stacks}
-        write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
+    @property
+    def runs(self) -> list[Path]:
+        """The directories of all runs."""
+        return [run for stack in self.stacks for run in stack.runs]
 
 
 def plan_sweep(
@@ -87,6 +80,7 @@ def plan_sweep(
     workers: int,
     stack_size: int | None = None,
     gpu_memory: int | None = None,
+    threads: Callable[[int], int] = lambda at_once: 1,
 ) -> SweepPlan:
     """Plan a sweep for this machine.
 
@@ -95,6 +89,7 @@ def plan_sweep(
         workers: How many stacks are trained at the same time.
         stack_size: The most runs in a stack; None chooses.
         gpu_memory: Bytes of the GPU that trains them; None where processors do.
+        threads: How many threads compute a stack, by the number of stacks trained at once.
     """
     configs = list(runs.values())
     data: dict[str, DatasetFacts] = {}
@@ -114,6 +109,7 @@ def plan_sweep(
         largest=LARGEST_STACK if gpu_memory is None else LARGEST_STACK_ON_GPU,
     )
     directories = list(runs)
+    each = threads(min(workers, len(stacks)))
     return SweepPlan(
         workers,
         tuple(
@@ -123,6 +119,7 @@ def plan_sweep(
                 max(estimates[member].iterations for member in members),
                 _operations(members, estimates),
                 sum(estimates[member].bytes for member in members),
+                each,
             )
             for index, members in enumerate(stacks)
         ),

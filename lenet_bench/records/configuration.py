@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FILE = "config.json"
 OLDER_FILE = Path(".hydra") / "config.yaml"
 
+OF_THE_COMMAND = ("plan", "resume_anyway")
+"""Keys that decide what a command does and say nothing about a run."""
+
 _PRESET_OVERRIDE = re.compile(r"^- ['\"]?experiment=([\w/.+-]+)", re.MULTILINE)
 
 
@@ -97,5 +100,4 @@ def _read_older_configuration(directory: Path) -> StoredConfiguration:
 def _checked(path: Path, content: Any) -> Mapping[str, Any]:
     if not isinstance(content, dict) or "activation" not in content:
         raise UserError(f"{path}: names no activation")
-    # It decided what the command did, nothing about the run.
-    return {key: value for key, value in content.items() if key != "plan"}
+    return {key: value for key, value in content.items() if key not in OF_THE_COMMAND}

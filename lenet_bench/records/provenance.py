@@ -1,10 +1,11 @@
 """Which software made the numbers: versions of the libraries, and the commit of the source.
 
-In: nothing. Out: what `status.json` says of them.
+In: nothing. Out: what `status.json` and `plan.json` say of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from functools import cache
@@ -13,6 +14,9 @@ from pathlib import Path
 
 PACKAGES = ("lenet-bench", "torch", "torchvision", "hydra-core", "numpy")
 """Those that take part in the computation."""
+
+ROOMS = ("choices", "config", "datasets", "model", "training")
+"""Those whose source decides the numbers of a run."""
 
 
 @cache
@@ -41,6 +45,28 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return described.strip() or None
+
+
+@cache
+def source_digest() -> str:
+    """Sixteen hexadecimal digits that tell the source of `ROOMS` from every other."""
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for file in sorted(path for room in ROOMS for path in (package / room).rglob("*.py")):
+        digest.update(str(file.relative_to(package)).encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def processor() -> str:
+    """The name of the processor, as Linux tells it; elsewhere its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.planning.estimates import Estimate
+from lenet_bench.planning.plan_file import StoredPlan, read_plan, write_plan
 from lenet_bench.planning.stacks import (
     LARGEST_STACK,
     OVERHEAD,
@@ -281,7 +282,7 @@ def test_a_plan_is_kept_where_it_can_be_read(configure: Configure, tmp_path: Pat
         for name in ("tanh", "gelu", "relu")
     }
     found = plan_sweep(runs, workers=1)
-    found.write(tmp_path / "plan.json")
+    write_plan(StoredPlan(found, {"device": "cpu"}), tmp_path / "plan.json")
     text = (tmp_path / "plan.json").read_text()
     content = json.loads(text)
     assert content["workers"] == 1
@@ -290,6 +291,11 @@ def test_a_plan_is_kept_where_it_can_be_read(configure: Configure, tmp_path: Pat
     assert (stack["stack"], stack["iterations"]) == (0, 2000)
     assert stack["estimated_operations"] > 0
     assert stack["estimated_bytes"] > 0
-    plan_sweep(runs, workers=1).write(tmp_path / "plan.json")
+    write_plan(StoredPlan(plan_sweep(runs, workers=1), {"device": "cpu"}), tmp_path / "plan.json")
     assert (tmp_path / "plan.json").read_text() == text
     assert {path.name for path in tmp_path.iterdir()} == {"plan.json"}
+    stored = read_plan(tmp_path / "plan.json")
+    assert stored is not None
+    assert stored.conditions == {"device": "cpu"}
+    assert stored.plan.runs == found.runs
+    assert [each.threads for each in stored.plan.stacks] == [each.threads for each in found.stacks]

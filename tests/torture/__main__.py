@@ -49,7 +49,7 @@ PLACES = {
     "in the final test": ["training.loop:evaluate_model:1", "training.loop:evaluate_model:1"],
     "while a checkpoint is written": ["records.checkpoint:write:3", "records.checkpoint:write:1"],
     "while the weights are written": ["records.run_directory:RunRecorder.weights:2"],
-    "while the plan is written": ["planning.stacks:SweepPlan.write:1"],
+    "while the plan is written": ["planning.plan_file:write_plan:1"],
     "in the report": ["reporting.report:write_report:1"],
 }
 """Where a process is killed, one command after the other: before the call of this number."""
@@ -166,7 +166,7 @@ def kill_at_random(folder: Path, kills: int, per_sweep: int, seed: int, say: Say
         seed: Of the moments.
         say: Told what happens.
     """
-    totals, moments = Totals(), random.Random(seed)
+    totals, moments = Totals(), random.Random(seed)  # noqa: S311  no secret
     undisturbed = folder / "undisturbed"
     start = time.monotonic()
     needed = run_to_the_end(LARGE, undisturbed)

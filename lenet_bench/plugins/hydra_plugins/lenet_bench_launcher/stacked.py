@@ -98,7 +98,7 @@ class StackedLauncher(Launcher):
         from lenet_bench.hydra_app.fast_jobs import JobRunner
         from lenet_bench.hydra_app.names import register_resolvers
         from lenet_bench.hydra_app.task import collecting, train
-        from lenet_bench.planning.stacks import PLAN_FILE
+        from lenet_bench.planning.plan_file import PLAN_FILE
 
         setup_globals()
         register_resolvers()

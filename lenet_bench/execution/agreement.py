@@ -1,0 +1,219 @@
+"""How a sweep that goes on is trained: as it was begun, or not at all.
+
+In: the plan that the command would make now, and the one that its directory holds. Out: the plan to
+train by, or an error that says what differs. Runs that are trained in other stacks, by other code
+or on other data than the rest of their sweep must not stand beside it unnoticed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lenet_bench.common.errors import UserError
+from lenet_bench.config.schema import RunConfig
+from lenet_bench.planning.plan_file import StoredPlan, read_plan
+from lenet_bench.planning.stacks import PlannedStack, SweepPlan
+from lenet_bench.records.configuration import read_configuration
+from lenet_bench.records.provenance import commit, processor, source_digest, versions
+from lenet_bench.records.run_directory import Run, has_ended
+
+SHOWN = 4  # names or values in a line of what differs
+
+
+class ChangedSweepError(UserError):
+    """A sweep directory was begun otherwise than the command would go on."""
+
+    def __init__(self, folder: Path, differences: Iterable[str]) -> None:
+        lines = "".join(f"\n  {line}" for line in differences)
+        super().__init__(
+            f"{folder} was begun otherwise; what is left would not be trained as the rest was:"
+            f"{lines}\nRepeat the command that began it (lenet-bench resume={folder}), use another "
+            "hydra.sweep.dir, or go on all the same with resume_anyway=true."
+        )
+
+
+def conditions_now(devices: Iterable[str]) -> dict[str, Any]:
+    """What decides the numbers of a run besides its configuration, its stack and its data."""
+    import torch
+
+    return {
+        "versions": versions(),
+        "source": source_digest(),
+        "commit": commit(),
+        "device": ", ".join(sorted(devices)),
+        "processor": processor(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def agree(
+    file: Path,
+    runs: Mapping[Path, Run],
+    finished: Set[Path],
+    fresh: SweepPlan,
+    conditions: Mapping[str, Any],
+) -> tuple[StoredPlan, list[str]]:
+    """Compare the stored plan of a sweep with what a command asks for now.
+
+    Args:
+        file: The plan file, whether it is there or not.
+        runs: The runs that are asked for now.
+        finished: Those of them that are finished.
+        fresh: The plan that would be made of them now.
+        conditions: Those of now.
+
+    Returns:
+        The plan to go on by, and what differs. Stored stacks are kept as they are; runs that are in
+        none of these have their stacks of the fresh plan. That a sweep gets runs besides is no
+        difference, nor that those are not asked for which are finished.
+    """
+    try:
+        stored = read_plan(file)
+    except UserError as error:
+        return StoredPlan(fresh, conditions), [str(error)]
+    if stored is None:
+        return StoredPlan(fresh, conditions), []
+    names = {os.path.relpath(run, file.parent): run for run in runs}
+    old = {os.path.relpath(run, file.parent): run for run in stored.plan.runs}
+    begun = [run for run in stored.plan.runs if run not in finished and not has_ended(run)]
+    differences = [
+        *_differing_conditions(stored.conditions, conditions),
+        *_differing_runs(begun, old, {name: runs[run].config for name, run in names.items()}),
+    ]
+    kept = [
+        replace(stack, runs=tuple(names[name] for name in members))
+        for stack in stored.plan.stacks
+        for members in [[os.path.relpath(run, file.parent) for run in stack.runs]]
+        if stack.threads and all(name in names for name in members)
+    ]
+    if begun and stored.plan.workers != fresh.workers:
+        differences.append(f"workers: {stored.plan.workers}, now {fresh.workers}")
+    elif begun and old.keys() == names.keys() and not _same_stacks(kept, fresh.stacks):
+        sizes = [_listed(len(stack.runs) for stack in each) for each in (kept, fresh.stacks)]
+        differences.append(
+            f"runs in each stack: {sizes[0]}, now {sizes[1]} (another stack_size or memory)"
+        )
+    rest = _other_stacks(kept, fresh)
+    agreed = SweepPlan(fresh.workers, (*kept, *rest))
+    return StoredPlan(agreed, {**conditions, **_data(stored)}, stored.resumed_anyway), differences
+
+
+def note(stored: StoredPlan, differences: Sequence[str]) -> StoredPlan:
+    """Write down that a sweep goes on although something differs."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = {"at": now, "differences": list(differences)}
+    return replace(stored, resumed_anyway=(*stored.resumed_anyway, entry))
+
+
+def with_data(stored: StoredPlan, fingerprints: Mapping[str, str]) -> tuple[StoredPlan, list[str]]:
+    """Compare fingerprints of data sets with those of the beginning.
+
+    Args:
+        stored: The plan to go on by.
+        fingerprints: Of the data sets that were loaded, by the settings that name them.
+
+    Returns:
+        The plan with the fingerprints of now, and what differs.
+    """
+    known = _data(stored).get("datasets", {})
+    differences = [
+        f"images of dataset {settings}: fingerprint {known[settings]}, now {fingerprint}"
+        for settings, fingerprint in fingerprints.items()
+        if known.get(settings, fingerprint) != fingerprint
+    ]
+    conditions = {**(stored.conditions or {}), "datasets": {**known, **fingerprints}}
+    return replace(stored, conditions=conditions), differences
+
+
+def _data(stored: StoredPlan) -> dict[str, Any]:
+    known = (stored.conditions or {}).get("datasets")
+    return {"datasets": known} if isinstance(known, dict) else {}
+
+
+def _differing_conditions(
+    stored: Mapping[str, Any] | None, now: Mapping[str, Any]
+) -> Iterable[str]:
+    if stored is None:
+        yield "begun by an older lenet-bench, which did not say how it trained"
+        return
+    flat, flat_now = _flat(stored), _flat(now)
+    for key, value in flat_now.items():
+        if key not in ("source", "commit") and flat.get(key) != value:
+            yield f"{key}: {flat.get(key)}, now {value}"
+    if flat.get("source") != now["source"]:
+        yield (
+            f"source code: {flat.get('source')} (commit {flat.get('commit')}), "
+            f"now {now['source']} (commit {now['commit']})"
+        )
+
+
+def _differing_runs(
+    begun: Iterable[Path], old: Mapping[str, Path], now: Mapping[str, RunConfig]
+) -> Iterable[str]:
+    """What differs between the unfinished runs of the stored plan and those that are asked for."""
+    names = {run: name for name, run in old.items()}
+    gone = [names[run] for run in begun if names[run] not in now]
+    if not gone:
+        return
+    new = [name for name in now if name not in old]
+    before = [_flat(_known_configuration(old[name])) for name in gone]
+    after = [_flat(now[name].model_dump(mode="json")) for name in new]
+    if all(before) and after:
+        for key in dict.fromkeys(key for each in (*before, *after) for key in each):
+            values = [_values(configs, key) for configs in (before, after)]
+            if values[0] != values[1]:
+                yield f"{key}: {_listed(values[0])}, now {_listed(values[1])}"
+    if new:
+        yield f"{len(new)} runs that are not in its plan: {_listed(new)}"
+    yield f"{len(gone)} unfinished runs of its plan that are not asked for: {_listed(gone)}"
+
+
+def _known_configuration(directory: Path) -> Mapping[str, Any]:
+    try:
+        return read_configuration(directory).content
+    except UserError:
+        return {}
+
+
+def _values(configs: Iterable[Mapping[str, Any]], key: str) -> list[str]:
+    return sorted({str(config[key]) for config in configs if config.get(key) is not None})
+
+
+def _same_stacks(stored: Sequence[PlannedStack], fresh: Sequence[PlannedStack]) -> bool:
+    return [stack.runs for stack in stored] == [stack.runs for stack in fresh]
+
+
+def _other_stacks(kept: Sequence[PlannedStack], fresh: SweepPlan) -> list[PlannedStack]:
+    """Stacks of the fresh plan, of the runs that no kept stack holds, numbered behind these."""
+    known: Set[Path] = {run for stack in kept for run in stack.runs}
+    first = max((stack.index for stack in kept), default=-1) + 1
+    left = [
+        replace(stack, runs=tuple(run for run in stack.runs if run not in known))
+        for stack in fresh.stacks
+    ]
+    return [
+        replace(stack, index=first + number)
+        for number, stack in enumerate(stack for stack in left if stack.runs)
+    ]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as `a.b`, the data sets left out."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= {} if prefix + key == "datasets" else _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _listed(values: Iterable[object]) -> str:
+    texts = [str(value) for value in values]
+    more = f", ... ({len(texts)})" if len(texts) > SHOWN else ""
+    return ", ".join(texts[:SHOWN]) + more if texts else "none"

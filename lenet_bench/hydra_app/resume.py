@@ -1,0 +1,163 @@
+"""Goes on with a sweep: `resume=DIR`, and the answer to a command whose sweep is finished.
+
+In: the arguments of `lenet-bench`. Out: the arguments that began the sweep, with its directory; or
+the answer that nothing is left to train, within seconds, because nothing is composed for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenet_bench.common.errors import UserError
+from lenet_bench.common.lock import lock_folder
+from lenet_bench.config.errors import ConfigError
+from lenet_bench.execution.sweep import is_finished
+from lenet_bench.hydra_app.session import Session
+from lenet_bench.hydra_app.stored_command import PLACES, read_command, stored_command
+from lenet_bench.planning.plan_file import planned_runs
+from lenet_bench.records.run_directory import ENDED, read_status
+
+KEY = "resume"
+BESIDE = ("resume_anyway=", "hydra.launcher.")  # what may stand beside `resume=DIR`
+
+
+def expand(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Replace `resume=DIR` by the arguments of the command that began the sweep in DIR.
+
+    This process then works in the folder where that command was typed.
+
+    Raises:
+        ConfigError: DIR is none of a sweep, or something stands beside that cannot.
+    """
+    named = [item.partition("=")[2] for item in arguments if item.startswith(f"{KEY}=")]
+    if not named:
+        return tuple(arguments)
+    others = [item for item in arguments if not item.startswith((f"{KEY}=", *BESIDE))]
+    if len(named) > 1 or others:
+        what = others or [f"{KEY}={folder}" for folder in named[1:]]
+        raise ConfigError(
+            [
+                f"{item}: cannot stand beside {KEY}={named[0]}, which repeats the command that "
+                "began the sweep; allowed: resume_anyway=true, hydra.launcher.KEY=VALUE"
+                for item in what
+            ]
+        )
+    directory = Path(named[0]).expanduser().absolute()
+    if not directory.is_dir():
+        raise ConfigError([f"{KEY}={named[0]}: there is no such folder"])
+    try:
+        command = read_command(directory)
+    except UserError as error:
+        raise ConfigError([f"{KEY}={named[0]}: {error}"]) from None
+    if command is None:
+        raise ConfigError(
+            [f"{KEY}={named[0]}: holds no sweep.json, in which lenet-bench keeps its command"]
+        )
+    try:
+        os.chdir(command.folder)
+    except OSError:
+        print(
+            f"{command.folder}, where the sweep was begun, is gone; relative paths start here.",
+            file=sys.stderr,
+        )
+    own = [item for item in arguments if item.startswith(BESIDE)]
+    replaced = {item.partition("=")[0] for item in own}
+    kept = [item for item in command.arguments if item.partition("=")[0] not in replaced]
+    return (*kept, *own, f"{command.place}{_quoted(_relative(directory))}")
+
+
+def answer_finished(arguments: Sequence[str], session: Session) -> bool:
+    """Answer a command whose sweep is finished, without composing it again.
+
+    That is only done where the arguments are those that began the sweep, mean the same, and every
+    run of its plan holds what it should.
+
+    Args:
+        arguments: Of the command.
+        session: Gets the sweep directory if its report has to be written anew.
+
+    Returns:
+        Whether there is nothing left to do but the report.
+    """
+    directory = _sweep_directory(arguments)
+    if directory is None or not directory.is_dir():
+        return False
+    if any("${" in item or item.startswith(("-", "plan=")) for item in arguments):
+        return False
+    try:
+        command = read_command(directory)
+        runs = planned_runs(directory)
+    except UserError:
+        return False
+    now = stored_command(arguments)
+    if command is None or not runs:
+        return False
+    if (now.arguments, now.meaning) != (command.arguments, command.meaning):
+        return False
+    if "hydra.launcher.skip_finished=false" in (item.lower() for item in arguments):
+        return False
+    if not all(read_status(run).get("status") in ENDED for run in runs):
+        return False
+    if not all(is_finished(run) for run in runs):
+        return False
+    print(f"All {len(runs):,} runs finished before; nothing is left to train.", file=sys.stderr)
+    report = directory / "report.html"
+    if _is_newer(report, runs):
+        print(f"Report: {report}", file=sys.stderr)
+    else:
+        session.lock = lock_folder(directory, f"hydra.sweep.dir={directory}")
+        session.directory = directory
+    return True
+
+
+def how_to_go_on(session: Session) -> str | None:
+    """The command that goes on with a sweep of which something is left; None if nothing is."""
+    directory = session.directory
+    if directory is None or session.refused or not directory.is_dir():
+        return None
+    try:
+        if read_command(directory) is None:
+            return None
+        runs = {path.parent for path in directory.glob("*/status.json")} | set(
+            planned_runs(directory)
+        )
+    except UserError:
+        return None
+    if all(read_status(run).get("status") in ENDED for run in runs):
+        return None
+    return f"lenet-bench {KEY}={shlex.quote(str(directory))}"
+
+
+def _sweep_directory(arguments: Sequence[str]) -> Path | None:
+    places = [item for item in arguments if item.startswith(PLACES)]
+    if len(places) != 1 or not places[0].startswith(PLACES[0]):
+        return None
+    text = places[0].partition("=")[2]
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        text = text[1:-1].replace("\\'", "'")
+    return Path(text)
+
+
+def _relative(directory: Path) -> Path:
+    """As it would be typed in the current folder, where it lies in that."""
+    try:
+        return directory.relative_to(Path.cwd())
+    except ValueError:
+        return directory
+
+
+def _quoted(path: Path) -> str:
+    """As Hydra reads it back, whatever characters are in it."""
+    return "'" + str(path).replace("'", "\\'") + "'"
+
+
+def _is_newer(report: Path, runs: Sequence[Path]) -> bool:
+    try:
+        written = report.stat().st_mtime_ns
+        return all((run / "status.json").stat().st_mtime_ns <= written for run in runs)
+    except OSError:
+        return False
