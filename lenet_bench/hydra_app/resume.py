@@ -104,7 +104,8 @@ def answer_finished(arguments: Sequence[str], session: Session) -> bool:
         return False
     if not all(is_finished(run) for run in runs):
         return False
-    print(f"All {len(runs):,} runs finished before; nothing is left to train.", file=sys.stderr)
+    number = f"{len(runs):,} run{'' if len(runs) == 1 else 's'}"
+    print(f"{number} finished before; nothing is left to train.", file=sys.stderr)
     report = directory / "report.html"
     if _is_newer(report, runs):
         print(f"Report: {report}", file=sys.stderr)

@@ -1,0 +1,224 @@
+"""A sweep goes on: by the same command, by `resume=DIR`, or not at all where something differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lenet_bench.records.run_directory import read_status
+from tests.conftest import Lenet
+from tests.hydra_app.conftest import Command
+
+TINY = (
+    "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8", "iterations=20",
+    "evaluate.every=10", "probe.every=10", "probe.images=16",
+)  # fmt: skip
+SWEEP = (*TINY, "activation=rrelu,tanh", "seed=0,1", "hydra.launcher.workers=1")
+TABLES = ("train.csv", "evaluation.csv", "layers.csv")
+
+
+def tables(sweep: Path) -> dict[str, bytes]:
+    """The CSVs of all runs."""
+    return {
+        str(path.relative_to(sweep)): path.read_bytes()
+        for name in TABLES
+        for path in sorted(sweep.glob(f"*/{name}"))
+    }
+
+
+def unfinish(run: Path) -> None:
+    """Leave a run as a process that was killed does."""
+    content = read_status(run)
+    content["status"] = "running"
+    (run / "status.json").write_text(json.dumps(content))
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_finished_sweep_is_answered_without_composing_it(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the same command and by `resume=DIR`; nothing is written but the report."""
+    done = lenet(*SWEEP, "hydra.sweep.dir=runs/mine")
+    assert done.code == 0
+    before = {path: path.stat().st_mtime_ns for path in done.folder.rglob("*.*")}
+    for arguments in ([*SWEEP, "hydra.sweep.dir=runs/mine"], ["resume=runs/mine"]):
+        capsys.readouterr()
+        assert lenet(*arguments).code == 0
+        text = capsys.readouterr().err
+        assert "4 runs finished before; nothing is left to train." in text
+        assert "composing" not in text
+    assert {path: path.stat().st_mtime_ns for path in done.folder.rglob("*.*")} == before
+
+
+@pytest.mark.usefixtures("without_report")
+def test_what_is_left_is_trained_by_the_stored_plan(lenet: Lenet, tmp_path: Path) -> None:
+    """From any folder, and to the same bytes."""
+    done = lenet(*SWEEP, "hydra.sweep.dir=runs/mine", "hydra.launcher.stack_size=2")
+    sweep = done.folder / "runs" / "mine"
+    before, plan = tables(sweep), (sweep / "plan.json").read_text()
+    for run in list(done.runs.values())[:3]:
+        unfinish(run)
+    (tmp_path / "elsewhere").mkdir()
+    os.chdir(tmp_path / "elsewhere")
+    assert lenet("resume=../runs/mine").code == 0
+    assert tables(sweep) == before
+    assert (sweep / "plan.json").read_text() == plan
+    assert {read_status(run)["status"] for run in done.runs.values()} == {"finished"}
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_damaged_run_is_trained_again_by_name(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its status says finished, but its files do not hold what it says."""
+    done = lenet(*SWEEP, "hydra.sweep.dir=runs/mine")
+    sweep = done.folder / "runs" / "mine"
+    before = tables(sweep)
+    name, run = next(iter(done.runs.items()))
+    (run / "train.csv").write_text("".join((run / "train.csv").open().readlines()[:9]))
+    capsys.readouterr()
+    assert lenet("resume=runs/mine").code == 0
+    expected = f"{name} is trained again: train.csv has 8 rows instead of 20."
+    assert capsys.readouterr().err.count(expected) >= 1
+    assert tables(sweep) == before
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("iterations=30", "iterations: 20, now 30"),
+        ("lr=0.5", "lr: 0.01, now 0.5"),
+        ("hydra.launcher.workers=2", "workers: 1, now 2"),
+        (
+            "hydra.launcher.stack_size=1",
+            "runs in each stack: 2, 2, now 1, 1, 1, 1 (another stack_size or memory)",
+        ),
+    ],
+)
+def test_a_changed_sweep_is_refused(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str], change: str, expected: str
+) -> None:
+    """What differs is told by name; nothing is trained, and what is there stays."""
+    done = lenet(*SWEEP, "hydra.sweep.dir=runs/mine")
+    sweep = done.folder / "runs" / "mine"
+    unfinish(next(iter(done.runs.values())))
+    before = {path: path.read_bytes() for path in sweep.glob("*/[!.]*.*")}
+    key = change.partition("=")[0]
+    arguments = [item for item in SWEEP if not item.startswith(f"{key}=")]
+    capsys.readouterr()
+    assert lenet(*arguments, change, "hydra.sweep.dir=runs/mine").code == 1
+    text = capsys.readouterr().err
+    assert "runs/mine was begun otherwise" in text
+    assert f"\n  {expected}\n" in text
+    assert "resume_anyway=true" in text
+    assert {path: path.read_bytes() for path in sweep.glob("*/[!.]*.*")} == before
+    assert len([path for path in sweep.iterdir() if "-seed" in path.name]) == 4
+
+
+@pytest.mark.usefixtures("without_report")
+def test_other_software_or_data_is_refused_unless_wanted(
+    lenet: Lenet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`resume_anyway=true` goes on and is written down; then the new conditions hold."""
+    done = lenet(*SWEEP, "hydra.sweep.dir=runs/mine")
+    sweep = done.folder / "runs" / "mine"
+    run = next(iter(done.runs.values()))
+    unfinish(run)
+    plan = json.loads((sweep / "plan.json").read_text())
+    plan["conditions"]["versions"]["torch"] = "1.0"
+    plan["conditions"]["source"] = "0123456789abcdef"
+    (sweep / "plan.json").write_text(json.dumps(plan))
+    capsys.readouterr()
+    assert lenet("resume=runs/mine").code == 1
+    text = capsys.readouterr().err
+    assert "\n  versions.torch: 1.0, now " in text
+    assert "\n  source code: 0123456789abcdef (commit " in text
+    assert read_status(run)["status"] == "running"
+    assert lenet("resume=runs/mine", "resume_anyway=true").code == 0
+    status = read_status(run)
+    assert status["status"] == "finished"
+    ((entry),) = status["resumed_anyway"]
+    assert any(line.startswith("versions.torch: 1.0") for line in entry["differences"])
+    unfinish(run)
+    assert lenet("resume=runs/mine").code == 0
+    assert len(read_status(run)["resumed_anyway"]) == 1
+
+    unfinish(run)
+    plan = json.loads((sweep / "plan.json").read_text())
+    plan["conditions"]["datasets"] = dict.fromkeys(plan["conditions"]["datasets"], "ffff")
+    (sweep / "plan.json").write_text(json.dumps(plan))
+    capsys.readouterr()
+    assert lenet("resume=runs/mine").code == 1
+    assert ": fingerprint ffff, now " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_sweep_may_grow(lenet: Lenet) -> None:
+    """New runs get stacks of their own; the stored ones stay as they are."""
+    done = lenet(*SWEEP, "hydra.sweep.dir=runs/mine")
+    sweep = done.folder / "runs" / "mine"
+    before = tables(sweep)
+    stacks = json.loads((sweep / "plan.json").read_text())["stacks"]
+    assert lenet(*SWEEP, "seed=0,1,2", "hydra.sweep.dir=runs/mine").code == 0
+    after = json.loads((sweep / "plan.json").read_text())["stacks"]
+    assert after[: len(stacks)] == stacks
+    assert sorted(stack["stack"] for stack in after) == list(range(len(after)))
+    assert before.items() <= tables(sweep).items()
+    assert len(tables(sweep)) == 3 * 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["resume=nowhere"], "resume=nowhere: there is no such folder"),
+        (["resume=empty"], "resume=empty: holds no sweep.json"),
+        (["resume=bad"], "bad/sweep.json: does not hold the command of a sweep"),
+        (["resume=empty", "lr=0.1"], "lr=0.1: cannot stand beside resume=empty"),
+        (["resume=empty", "resume=bad"], "resume=bad: cannot stand beside resume=empty"),
+        (["resume_anyway=2"], "resume_anyway=2: must be true or false"),
+        (["resume_anyway=true,false"], "must be true or false, and cannot be swept"),
+    ],
+)
+def test_what_cannot_be_resumed(
+    command: Command, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "sweep.json").write_text('{"arguments": "lr=1"}')
+    answer = command.within(tmp_path, *arguments)
+    assert "CODE 1 TORCH False" in answer.text, answer.text
+    assert expected in answer.text
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.slow
+def test_the_last_line_after_ctrl_c_goes_on(tmp_path: Path) -> None:
+    """A real process, a real signal, and the command that it prints."""
+    arguments = [*TINY, "iterations=100000", "hydra.sweep.dir=runs/my sweep, 1"]
+    start = [sys.executable, "-m", "lenet_bench"]
+    quoted = "hydra.sweep.dir='runs/my sweep, 1'"
+    process = subprocess.Popen(
+        [*start, *arguments[:-1], quoted], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    table = tmp_path / "runs" / "my sweep, 1"
+    while not (rows := list(table.glob("*/train.csv"))) or rows[0].stat().st_size < 1000:
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in text
+    assert text.splitlines()[-1] == "To go on: lenet-bench resume='runs/my sweep, 1'"
+    (run,) = [path.parent for path in table.glob("*/status.json")]
+    status = read_status(run)
+    assert status["status"] == "interrupted"
+    assert list((table / "checkpoints").iterdir())
