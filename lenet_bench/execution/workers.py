@@ -121,7 +121,9 @@ def train(
             are recorded as interrupted.
         inherited: Open files that workers keep open.
     """
-    if workers > 1 or any(job.is_foreign for job in jobs):
+    # `experiment=debug` keeps a user's own module here, where a debugger can follow it.
+    apart = any(job.is_foreign for job in jobs) and not _log.isEnabledFor(logging.DEBUG)
+    if workers > 1 or apart:
         _Pool(jobs, _share(datasets, workers), workers, timeout, reports, stop, inherited).run()
         return
     keep_memory()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,9 +38,3 @@ def _is_unharmed(totals: Totals, trials: int) -> None:
 def test_a_kill_at_an_operation_on_the_records_loses_nothing(server: Server, folder: Path) -> None:
     """The same command to the end: the same bytes as undisturbed."""
     _is_unharmed(kill_at_operations(server, folder, print, range(5, 10_000, 23)), 5)
-
-
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
-def test_a_failing_disk_loses_nothing(server: Server, folder: Path, error: int) -> None:
-    """Told in a line and with exit code 1; once the disk works again, the command goes on."""
-    _is_unharmed(kill_at_operations(server, folder, print, range(11, 10_000, 61), error), 2)
