@@ -2,29 +2,37 @@
 
 In: the arguments of the command. Out: a sweep directory, a table in the terminal, an exit code.
 
-Exit code 0: every run finished or diverged, which is a result. 1: a mistake, or a run that failed.
-130: stopped by Ctrl-C. 141: the reader of the output is gone, as behind `| head`.
+Exit code 0: every run finished or diverged, which is a result. 1: a mistake, a run that failed, or
+an answer that could not be written. 130: stopped by Ctrl-C. 141: the reader of the output is gone,
+as behind `| head`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-
-from lenet_bench.common.errors import INTERRUPTED
 
 try:  # importing takes half a second, in which the user may press Ctrl-C
+    if __name__ == "__main__" and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109, imports nothing
+        # `python -m` searches the current folder first, where a `csv.py` of the user's may lie.
+        del sys.path[0]
+        sys.path.append(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120
+    import contextlib
+    import shlex
+    import shutil
+    import traceback
+    from collections.abc import Iterator
+    from pathlib import Path
+
     import hydra
     from hydra.errors import HydraException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     from lenet_bench import __version__
-    from lenet_bench.common.errors import UserError, reader_may_leave
+    from lenet_bench.common.errors import INTERRUPTED, UserError
+    from lenet_bench.common.streams import Answer, forgiving_output
+    from lenet_bench.common.surroundings import OF_WORKERS, explain_surroundings, surroundings
     from lenet_bench.hydra_app import session
     from lenet_bench.hydra_app.check import check
     from lenet_bench.hydra_app.explain import explain
@@ -34,7 +42,9 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from lenet_bench.hydra_app.task import task
     from lenet_bench.records.run_directory import read_status
 except KeyboardInterrupt:
-    sys.exit(INTERRUPTED)
+    sys.exit(130)
+except (ImportError, MemoryError, OSError) as error:
+    sys.exit(f"lenet-bench: cannot be loaded ({type(error).__name__}: {error})")
 
 
 @hydra.main(str(CONF), "config", version_base=VERSION_BASE)
@@ -45,19 +55,15 @@ def application(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Entry point of the console script."""
-    with reader_may_leave():
+    with forgiving_output() as answer, surroundings(OF_WORKERS):
         if "--version" in sys.argv[1:]:
             print(f"lenet-bench {__version__} (Hydra {hydra.__version__})")
             return
-        code = _answer()
-    sys.exit(code)  # type: ignore[arg-type]
+        sys.exit(_answer(answer))  # type: ignore[arg-type]
 
 
-def _answer() -> object:
+def _answer(answer: Answer) -> object:
     """Check, train and report what the command line asks for; return the exit code."""
-    # A user's own activation may lie in the current folder.
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     # Hydra would print the stack of a user's mistake. With this setting it raises the error, and
     # the user gets a line.
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -65,26 +71,9 @@ def _answer() -> object:
     code: object = 0
     command = session.begin()
     try:
-        register_resolvers()
-        command.arguments = expand(sys.argv[1:])
-        if not answer_finished(command.arguments, command):
-            with _arguments(check(command.arguments)):
-                application()
-    except UserError as error:
-        print(f"lenet-bench: {error}", file=sys.stderr)
-        code = 1
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if traceback_wanted:
-            raise
-        print(f"lenet-bench: {explain(error)}", file=sys.stderr)
-        code = 1
-    except SystemExit as exit_:
-        code = exit_.code
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    try:
+        code = _train(command, traceback_wanted)
         if command.directory is not None and not command.refused:
-            code = _conclude(command.directory, is_new=command.made_directory) or code
+            code = _conclude(command.directory, answer, is_new=command.made_directory) or code
     except KeyboardInterrupt:
         code = INTERRUPTED
     finally:
@@ -92,6 +81,36 @@ def _answer() -> object:
     if code and (again := how_to_go_on(command)):
         print(f"To go on: {again}", file=sys.stderr)
     return code
+
+
+def _train(command: session.Session, traceback_wanted: bool) -> object:
+    """Check and train what the command line asks for; return the exit code."""
+    try:
+        register_resolvers()
+        command.arguments = expand(sys.argv[1:])
+        if not answer_finished(command.arguments, command):
+            with _arguments(check(command.arguments)):
+                application()
+        return 0
+    except SystemExit as exit_:
+        return exit_.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except UserError as error:
+        _say(str(error))
+    except Exception as error:
+        # Whatever it was, what has been trained is reported.
+        known = (HydraException, OmegaConfBaseException, ValueError)
+        surrounding = explain_surroundings(error)
+        if traceback_wanted or not (surrounding or isinstance(error, known)):
+            traceback.print_exc()
+        else:
+            _say(surrounding or explain(error))
+    return 1
+
+
+def _say(message: str) -> None:
+    print(f"lenet-bench: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -105,21 +124,24 @@ def _arguments(arguments: list[str]) -> Iterator[None]:
         sys.argv = given
 
 
-def _conclude(directory: Path, *, is_new: bool) -> int:
+def _conclude(directory: Path, answer: Answer, *, is_new: bool) -> int:
     """Write and print the report of whatever was trained; return the exit code."""
     statuses = [read_status(path.parent).get("status") for path in directory.glob("*/status.json")]
     if not statuses:
         if is_new:
             shutil.rmtree(directory)  # only what Hydra prepared for runs that never began
         return 0
-    from lenet_bench.reporting.report import write_report
-    from lenet_bench.reporting.terminal import print_report
-
+    answer.again = f"lenet-bench-report {shlex.quote(str(directory))}"
     try:
+        from lenet_bench.reporting.report import write_report
+        from lenet_bench.reporting.terminal import print_report
+
         print_report(write_report(directory, directory))
-    except UserError as error:
-        print(f"lenet-bench: {error}", file=sys.stderr)
-        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        reason = str(error) if isinstance(error, UserError) else explain_surroundings(error)
+        reason = reason or f"{type(error).__name__}: {error}".rstrip(": ")
+        _say(f"the report failed ({reason}); the runs are kept, and {answer.again} reports them")
+        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     if "failed" in statuses:
         return 1
     return INTERRUPTED if {"interrupted", "running"} & set(statuses) else 0

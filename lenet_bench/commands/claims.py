@@ -21,9 +21,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_bench.common.errors import INTERRUPTED, UserError, reader_may_leave
+from lenet_bench.common.errors import INTERRUPTED, UserError
 from lenet_bench.common.files import new_folder, write_atomically
 from lenet_bench.common.lock import FolderLock, lock_folder
+from lenet_bench.common.streams import forgiving_output
+from lenet_bench.common.surroundings import OF_COMMANDS, explain_surroundings, surroundings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,18 +39,21 @@ RESERVED = ("experiment", "hydra.sweep.dir", "plan")  # keys that this command s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
-    given = _parser().parse_intermixed_args(arguments)
-    only = [word for word in given.only or () if "=" not in word]
-    overrides = [*given.overrides, *(word for word in given.only or () if "=" in word)]
-    try:
-        with reader_may_leave():
+    with forgiving_output(), surroundings(OF_COMMANDS):
+        given = _parser().parse_intermixed_args(arguments)
+        only = [word for word in given.only or () if "=" not in word]
+        overrides = [*given.overrides, *(word for word in given.only or () if "=" in word)]
+        try:
             code = _run(only, overrides, given.output)
-    except UserError as error:
-        print(f"lenet-bench-claims: {error}", file=sys.stderr)
-        code = 1
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    sys.exit(code)
+        except UserError as error:
+            print(f"lenet-bench-claims: {error}", file=sys.stderr)
+            code = 1
+        except (ImportError, MemoryError, OSError) as error:
+            print(f"lenet-bench-claims: {explain_surroundings(error)}", file=sys.stderr)
+            code = 1
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

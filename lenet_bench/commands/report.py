@@ -13,34 +13,39 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lenet_bench.common.errors import UserError, reader_may_leave
+from lenet_bench.common.errors import INTERRUPTED, UserError
 from lenet_bench.common.files import new_folder
+from lenet_bench.common.streams import forgiving_output
+from lenet_bench.common.surroundings import OF_COMMANDS, explain_surroundings, surroundings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
-    given = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        output = given.output or (
-            given.sweeps[0] if len(given.sweeps) == 1 else new_folder("report")
-        )
-        if (output / "status.json").is_file():
-            raise UserError(
-                f"{output}: is a run directory, which a report would be mixed into; give "
-                f"the sweep directory, {output.parent}, or another place with --output"
-            )
-        # pandas and matplotlib take a second to import; --help and mistakes do not wait for them.
-        from lenet_bench.reporting.report import write_report
-        from lenet_bench.reporting.terminal import print_report
+    with forgiving_output(), surroundings(OF_COMMANDS):
+        given = _parser().parse_args(arguments)
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+        try:
+            _report(given)
+        except UserError as error:
+            sys.exit(f"lenet-bench-report: {error}")
+        except (ImportError, MemoryError, OSError) as error:
+            sys.exit(f"lenet-bench-report: {explain_surroundings(error)}")
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
-        report = write_report(given.sweeps, output, given.target_loss)
-    except UserError as error:
-        sys.exit(f"lenet-bench-report: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    with reader_may_leave():
-        print_report(report)
+
+def _report(given: argparse.Namespace) -> None:
+    output = given.output or (given.sweeps[0] if len(given.sweeps) == 1 else new_folder("report"))
+    if (output / "status.json").is_file():
+        raise UserError(
+            f"{output}: is a run directory, which a report would be mixed into; give "
+            f"the sweep directory, {output.parent}, or another place with --output"
+        )
+    # pandas and matplotlib take a second to import; --help and mistakes do not wait for them.
+    from lenet_bench.reporting.report import write_report
+    from lenet_bench.reporting.terminal import print_report
+
+    print_report(write_report(given.sweeps, output, given.target_loss))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,11 +5,6 @@ In: nothing. Out: exception types that the entry points catch, and what they exi
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
-
 INTERRUPTED = 130  # what a shell gives a command that SIGINT ended
 BROKEN_PIPE = 141  # what a shell gives a command that SIGPIPE ended
 
@@ -24,15 +19,3 @@ class UserError(Exception):
 
 class DatasetError(UserError):
     """A data set that is missing, damaged or unusable; the message names the file or the key."""
-
-
-@contextlib.contextmanager
-def reader_may_leave() -> Iterator[None]:
-    """Let a command end quietly when nobody reads its output any more, as behind `| head`."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes standard output once more at exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(BROKEN_PIPE) from None
