@@ -27,8 +27,8 @@ def check_custom_path(path: str) -> str | None:
     """Say what is wrong with `activation.path`, without importing torch or the user's code.
 
     Args:
-        path: "package.module:Class"; the module is searched for in the current directory first,
-            then wherever Python searches.
+        path: "package.module:Class"; the module is searched for wherever Python searches, and
+            then in the current directory.
 
     Returns:
         A sentence naming what is wrong; None if the module exists and, as far as its source
@@ -48,7 +48,10 @@ def check_custom_path(path: str) -> str | None:
             "nor where Python searches; run from the folder that holds it, or set PYTHONPATH"
         )
     if missing in sys.stdlib_module_names and not str(spec.origin).startswith(str(Path.cwd())):
-        return f"activation.path={path!r}: {missing} is Python's own, it has no torch.nn.Module"
+        hint = f"; rename your {missing}.py" if Path(f"{missing}.py").is_file() else ""
+        return (
+            f"activation.path={path!r}: {missing} is Python's own, it has no torch.nn.Module{hint}"
+        )
     source = _source(spec)
     if source is None or name in source.other or name in source.classes:
         return None
@@ -171,9 +174,9 @@ def load_custom(path: str) -> type[nn.Module]:
 
 
 def _search_current_directory() -> None:
-    # As `python -m` does; the installed command starts with its own folder there instead.
+    # Last, so that a user's `torch.py` hides no library; and only for those who have an own module.
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     importlib.invalidate_caches()
 
 

@@ -15,12 +15,12 @@ import lenet_bench
 from lenet_bench.config.errors import ConfigError
 
 
-def real(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The command itself."""
+def real(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command itself, with more in its environment."""
     return subprocess.run(
         [sys.executable, "-m", "lenet_bench", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, "COLUMNS": "100"},
+        env={**os.environ, "COLUMNS": "100", **more},
     )  # fmt: skip
 
 
@@ -59,7 +59,8 @@ def test_a_reader_may_leave(arguments: str, tmp_path: Path) -> None:
 def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path) -> None:
     """What comes first is imported by a file that presses it."""
     (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
-    done = real("--help", folder=tmp_path)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    done = real("--help", folder=tmp_path, PYTHONPATH=path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

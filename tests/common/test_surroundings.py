@@ -1,0 +1,54 @@
+"""Environment variables of a command, and errors that the machine causes."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from lenet_bench.common.surroundings import explain_surroundings, surroundings
+
+
+def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user had set, and what they had not."""
+    monkeypatch.setenv("MPLBACKEND", "module://of_a_notebook")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with surroundings({"MPLBACKEND": "agg", "PYTHONSAFEPATH": "1"}):
+        assert os.environ["MPLBACKEND"] == "agg"
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+    assert os.environ["MPLBACKEND"] == "module://of_a_notebook"
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "there is not enough memory (MemoryError); end other"),
+        (
+            ImportError("libtorch.so: failed to map segment from shared object"),
+            "there is not enough memory (ImportError: libtorch.so: failed to map segment",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory (OSError"),
+        (
+            ModuleNotFoundError("No module named 'pandas'"),
+            "a library cannot be loaded (ModuleNotFoundError: No module named 'pandas'); install",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x/plan.json"),
+            "/x/plan.json: Permission denied",
+        ),
+        (OSError("two\nlines"), "OSError: two lines"),
+    ],
+)
+def test_an_error_of_the_machine_is_one_line(error: Exception, says: str) -> None:
+    """It says what to do about it, where that is known."""
+    line = explain_surroundings(error)
+    assert line is not None
+    assert line.startswith(says)
+    assert "\n" not in line
+
+
+def test_an_error_of_the_program_is_none_of_the_machine() -> None:
+    """It keeps its traceback."""
+    assert explain_surroundings(TypeError("a mistake of ours")) is None
