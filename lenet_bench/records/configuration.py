@@ -12,14 +12,21 @@ Directories of older versions have no such file; only for them Hydra's `.hydra/`
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import write_atomically
+from lenet_bench.records.damage import (
+    DamageError,
+    read_json,
+    read_text,
+    refuse_overgrown,
+    shown,
+)
 
 if TYPE_CHECKING:
     from lenet_bench.config.schema import RunConfig
@@ -58,22 +65,23 @@ def read_configuration(directory: Path) -> StoredConfiguration:
     """Read what was asked for in a run directory.
 
     Raises:
-        UserError: The directory does not say so, or not in a way that can be read.
+        DamageError: The directory does not say so, or not in a way that can be read.
     """
     path = directory / FILE
-    try:
-        stored = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return _read_older_configuration(directory)
-    except (OSError, ValueError):
-        raise UserError(f"{path}: cannot be read") from None
+    stored = read_json(path)
     content = stored.get("config") if isinstance(stored, dict) else None
-    return StoredConfiguration(_checked(path, content), stored.get("preset"))
+    checked = _checked(path, content)
+    preset = stored.get("preset")
+    if not (preset is None or isinstance(preset, str)):
+        raise DamageError(path, f"preset is {shown(preset)}; it must be text, or null")
+    return StoredConfiguration(checked, preset)
 
 
 def has_configuration(directory: Path) -> bool:
     """Whether there is a file that should say what was asked for."""
-    return any((directory / name).is_file() for name in (FILE, OLDER_FILE))
+    return any((directory / name).exists() for name in (FILE, OLDER_FILE))
 
 
 def _read_older_configuration(directory: Path) -> StoredConfiguration:
@@ -81,17 +89,22 @@ def _read_older_configuration(directory: Path) -> StoredConfiguration:
     import yaml
 
     path = directory / OLDER_FILE
+    if not path.exists():
+        raise DamageError(directory, f"holds neither {FILE} nor {OLDER_FILE}")
     # Both build plain containers only and refuse Python tags; libyaml's is ten times as fast.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = read_text(path)
     try:
-        content = yaml.load(path.read_bytes(), Loader=loader)  # noqa: S506  either is a safe one
-    except FileNotFoundError:
-        raise UserError(f"{directory}: holds neither {FILE} nor {OLDER_FILE}") from None
-    except (OSError, yaml.YAMLError, ValueError):
-        raise UserError(f"{path}: cannot be read") from None
+        content = yaml.load(text, Loader=loader)  # noqa: S506  either is a safe one
+    except yaml.MarkedYAMLError as error:
+        line = None if error.problem_mark is None else error.problem_mark.line + 1
+        raise DamageError(path, f"is not plain YAML ({error.problem})", line) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise DamageError(path, "is not plain YAML") from None
+    refuse_overgrown(path, content)
     try:
-        overrides = path.with_name("overrides.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        overrides = read_text(path.with_name("overrides.yaml"))
+    except DamageError:
         overrides = ""
     preset = _PRESET_OVERRIDE.search(overrides)
     return StoredConfiguration(_checked(path, content), preset[1] if preset else None)
@@ -99,5 +112,14 @@ def _read_older_configuration(directory: Path) -> StoredConfiguration:
 
 def _checked(path: Path, content: Any) -> Mapping[str, Any]:
     if not isinstance(content, dict) or "activation" not in content:
-        raise UserError(f"{path}: names no activation")
+        raise DamageError(path, "names no activation")
+    for key in ("activation", "init", "optimizer", "dataset", "model", "schedule"):
+        value = content.get(key)
+        name = value.get("name") if isinstance(value, dict) else value
+        if key in content and not isinstance(name, str):
+            raise DamageError(path, f"{key} is {shown(value)}; it must have a name")
+    for key in ("lr", "seed", "batch_size"):
+        value = content.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise DamageError(path, f"{key} is {shown(value)}; it must be a number")
     return {key: value for key, value in content.items() if key not in OF_THE_COMMAND}

@@ -7,10 +7,11 @@ of a run that has ended do not hold what its status says.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lenet_bench.common.regular_files import read_regular
 from lenet_bench.records.schema import RUN_TABLES
 
 TABLES = tuple(f"{name}.csv" for name in RUN_TABLES)
@@ -38,13 +39,18 @@ def facts_of_files(directory: Path) -> dict[str, FileFacts]:
     }
 
 
-def damage(directory: Path, status: Mapping[str, Any]) -> str | None:
+def damage(
+    directory: Path,
+    status: Mapping[str, Any],
+    read: Callable[[Path], bytes] = read_regular,
+) -> str | None:
     """Say why the files of a run that has ended do not hold what its status says.
 
     Args:
         directory: The run directory.
         status: The content of its `status.json`. Older ones say nothing about files; then the rows
             of `train.csv` have to be as many as the iterations.
+        read: Reads a file; one that is already read need not be read again.
 
     Returns:
         A phrase that names the file, such as "train.csv has 52 rows instead of 150"; None if
@@ -59,7 +65,7 @@ def damage(directory: Path, status: Mapping[str, Any]) -> str | None:
         if name not in (*TABLES, WEIGHTS) or not isinstance(facts, Mapping):
             return "status.json says of its files what cannot be understood"
         try:
-            content = (directory / name).read_bytes()
+            content = read(directory / name)
         except FileNotFoundError:
             return f"{name} is missing"
         except OSError as error:

@@ -1,33 +1,35 @@
 """Reading run directories back: directories in, tidy pandas frames out.
 
 A run directory is read from its own files alone (`config.json`, `status.json` and three CSVs),
-without torch and without Hydra. A killed run may have left files missing, empty or cut off. A
-warning of one line names each of them, and the rest is used.
+without torch and without Hydra. Files that this program cannot have written are refused, by the
+name of the file, the line and what is wrong; no other part of such a run is used.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lenet_bench.common.errors import UserError
-from lenet_bench.records.configuration import (
-    FILE,
-    OLDER_FILE,
-    has_configuration,
-    read_configuration,
-)
-from lenet_bench.records.run_directory import read_status
-from lenet_bench.records.schema import METRICS, RUN_TABLES, Dtypes, dtypes, names
+from lenet_bench.common.text import printable
+from lenet_bench.records.configuration import has_configuration, read_configuration
+from lenet_bench.records.damage import DamageError
+from lenet_bench.records.file_facts import TABLES, damage
+from lenet_bench.records.run_directory import ENDED, STATUS
+from lenet_bench.records.run_tables import READ_EXACTLY, Expected, read_content, read_table
+from lenet_bench.records.schema import METRICS, RUN_TABLES, dtypes, names
+from lenet_bench.records.stored_status import read_stored_status
+
+__all__ = ["READ_EXACTLY", "Sweep", "load_sweep"]
 
 log = logging.getLogger(__name__)
 
@@ -45,64 +47,56 @@ Two runs that differ only in these are the same experiment.
 """
 
 
+MOST_NAMED = 5
+"""Damaged runs that an error names one by one; more are only counted."""
+
+_EMPTY_TABLE = 4096  # bytes; a CSV that holds its header only is smaller
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """The runs of one sweep or of several, as tidy frames.
 
-    The frames `train`, `evaluation` and `layers` are read when they are first used. Each of their
-    rows holds `run`, `sweep` and what was swept: activation, init, lr, seed and every other key
-    that varies.
+    Each row of the frames `train`, `evaluation` and `layers` holds `run`, `sweep` and what was
+    swept: activation, init, lr, seed and every other key that varies.
 
     Attributes:
         runs: A row per run: `run`, `sweep`, `directory`; its configuration, flattened to
             `activation`, `activation.negative_slope`, `init`, `lr`, `seed`, ...; and what became
             of it.
+        damaged: A line for each run that was left out because its files cannot be believed.
+        tables: By the directory of a run, its CSVs by name.
     """
 
     runs: pd.DataFrame
+    damaged: tuple[str, ...] = ()
+    tables: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def train(self) -> pd.DataFrame:
         """A row per run and iteration; the scheduled learning rate is `scheduled_lr`."""
-        return self._collect("train", needed_by=None)
+        return self._collect("train")
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
         """A row per run, evaluation and split (train, validation, test)."""
-        return self._collect("evaluation", needed_by="evaluate.every")
+        return self._collect("evaluation")
 
     @cached_property
     def layers(self) -> pd.DataFrame:
         """A row per run, probe and layer."""
-        return self._collect("layers", needed_by="probe.every")
+        return self._collect("layers")
 
     def select(self, chosen: Sequence[bool] | pd.Series[bool]) -> Sweep:
         """The same sweep with some of its runs only: those for which `chosen` is true."""
-        return Sweep(self.runs[np.asarray(chosen, dtype=bool)].reset_index(drop=True))
+        runs = self.runs[np.asarray(chosen, dtype=bool)].reset_index(drop=True)
+        return Sweep(runs, self.damaged, self.tables)
 
-    def _collect(self, table: str, needed_by: str | None) -> pd.DataFrame:
-        """Concatenate one CSV of all runs, and join what was swept.
-
-        Args:
-            table: The name of the CSV, as in `RUN_TABLES`.
-            needed_by: The key that switches its recording off if it is 0.
-        """
-        columns = dtypes(RUN_TABLES[table])
-        switched_on = (
-            pd.to_numeric(self.runs[needed_by], errors="coerce").ne(0).tolist()
-            if needed_by in self.runs
-            else [True] * len(self.runs)
-        )
-        frames = []
-        columns_of_runs = (self.runs[name] for name in ("directory", "status", "iteration"))
-        for directory, status, iteration, expected in zip(
-            *columns_of_runs, switched_on, strict=True
-        ):
-            expected = expected and status not in ("failed", "running")
-            expected = expected and not (status == "interrupted" and iteration == 0)
-            frames.append(_read_csv(Path(directory) / f"{table}.csv", columns, expected))
+    def _collect(self, table: str) -> pd.DataFrame:
+        """Concatenate one CSV of all runs, and join what was swept."""
+        frames = [self.tables[directory][table] for directory in self.runs["directory"]]
         frame = pd.concat(frames, ignore_index=True).rename(columns={"lr": "scheduled_lr"})
-        for name, dtype in columns.items():
+        for name, dtype in dtypes(RUN_TABLES[table]).items():
             if dtype == "str":
                 frame[name] = frame[name].astype("category")
         positions = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
@@ -111,27 +105,51 @@ class Sweep:
         return frame
 
 
-def load_sweep(paths: str | Path | Iterable[str | Path]) -> Sweep:
+def load_sweep(
+    paths: str | Path | Iterable[str | Path], *, damaged: Literal["refuse", "leave out"] = "refuse"
+) -> Sweep:
     """Read the runs of a sweep directory, of several, or single run directories.
 
     Every direct subdirectory with a `status.json` is a run. With several paths the runs are
     concatenated; the column `sweep` tells them apart.
 
+    Args:
+        paths: One directory or several.
+        damaged: What to do about runs whose files cannot be believed: `refuse` to read anything, or
+            `leave out` these runs; `Sweep.damaged` then names them.
+
     Raises:
-        UserError: a path does not exist, is no directory, or holds no run.
+        UserError: a path does not exist, is no directory, or holds no run; or a run is damaged.
     """
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not given:
         raise UserError("no sweep directory was given; name at least one, e.g. runs/sweep-...")
     directories = list(dict.fromkeys(run for path in given for run in _run_directories(path)))
-    rows = [row for row in map(_read_run, directories) if row is not None]
-    if not rows:
-        places = ", ".join(map(str, given))
-        raise UserError(
-            f"{places}: none of its {len(directories)} runs has a readable "
-            f"configuration ({FILE}; {OLDER_FILE} in older ones); nothing can be reported"
-        )
-    return Sweep(_tidy(pd.DataFrame(rows)))
+    runs: list[_StoredRun] = []
+    problems: list[str] = []
+    for directory in directories:
+        try:
+            runs.append(_read_run(directory))
+        except DamageError as error:
+            problems.append(str(error))
+    if problems and (damaged == "refuse" or not runs):
+        raise UserError(_refusal(problems, len(directories)))
+    return Sweep(
+        _tidy(pd.DataFrame([run.row for run in runs])),
+        tuple(f"{problem}; nothing of this run is used" for problem in problems),
+        {str(run.directory): run.tables for run in runs},
+    )
+
+
+def _refusal(problems: Sequence[str], runs: int) -> str:
+    named = "; ".join(problems[:MOST_NAMED])
+    more = f"; and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""
+    one = len(problems) == 1
+    return (
+        f"{named}{more}. {len(problems)} of {runs} run{'s' * (runs != 1)} cannot be used: train "
+        f"{'it' if one else 'them'} again with the same command, or remove "
+        f"{'its directory' if one else 'their directories'}"
+    )
 
 
 def varying_keys(runs: pd.DataFrame) -> list[str]:
@@ -198,16 +216,16 @@ def _run_directories(path: Path) -> list[Path]:
         raise UserError(
             f"{path}: is a file; give the sweep directory that holds the run directories"
         )
-    if (path / "status.json").is_file():
+    if _exists(path / STATUS):
         return [path]
     try:
         inside = sorted(entry for entry in path.iterdir() if entry.is_dir())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    runs = [entry for entry in inside if (entry / "status.json").is_file()]
+    runs = [entry for entry in inside if _exists(entry / STATUS) or _has_rows(entry)]
     for entry in inside:
         if entry not in runs and has_configuration(entry):
-            log.warning("%s: has no status.json; the run is left out", entry)
+            log.warning("%s: has no status.json; the run is left out", printable(str(entry)))
     if not runs:
         raise UserError(
             f"{path}: holds no runs (no subdirectory with a status.json); give the "
@@ -216,32 +234,116 @@ def _run_directories(path: Path) -> list[Path]:
     return runs
 
 
-def _read_run(directory: Path) -> dict[str, Any] | None:
-    """One row of `Sweep.runs`; None, with a warning, if the run has no usable configuration."""
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _has_rows(directory: Path) -> bool:
+    """Whether a directory without a status holds what a run wrote, not only its preparations."""
+    if not has_configuration(directory):
+        return False
+    files = [directory / name for name in TABLES]
+    return any(file.is_file() and file.stat().st_size > _EMPTY_TABLE for file in files)
+
+
+class _StoredRun(NamedTuple):
+    """A run as its directory holds it: a row of `Sweep.runs`, and its CSVs by name."""
+
+    directory: Path
+    row: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+
+
+def _read_run(directory: Path) -> _StoredRun:
+    """Read a run; once more where it was changed meanwhile, for it may be training.
+
+    Raises:
+        DamageError: A file of it cannot be believed.
+    """
+    status = read_stored_status(directory)
     try:
-        stored = read_configuration(directory)
-    except UserError as error:
-        log.warning("%s; the run is left out", error)
-        return None
-    status = read_status(directory)
-    if not status:
-        log.warning("%s: cannot be read; the run's status is unknown", directory / "status.json")
+        return _read_run_once(directory, status)
+    except DamageError:
+        if status["status"] in ENDED or read_stored_status(directory) == status:
+            raise
+    return _read_run_once(directory, read_stored_status(directory))
+
+
+def _read_run_once(directory: Path, status: dict[str, Any]) -> _StoredRun:
+    stored = read_configuration(directory)
+    config = _flatten(stored.content)
+    return _StoredRun(
+        directory,
+        _row(directory, config, stored.preset, status),
+        _read_tables(directory, config, status),
+    )
+
+
+def _read_tables(
+    directory: Path, config: Mapping[str, Any], status: Mapping[str, Any]
+) -> dict[str, pd.DataFrame]:
+    """Read the CSVs of a run and compare them with what its status says of them."""
+    contents: dict[Path, bytes | None] = {}
+    tables = {}
+    for table in RUN_TABLES:
+        path = directory / f"{table}.csv"
+        expected = _expected(table, config, status)
+        contents[path] = read_content(path, expected)
+        tables[table] = read_table(path, table, contents[path], expected)
+    files = status.get("files")
+    if status["status"] in ENDED and files is not None:
+
+        def read(path: Path) -> bytes:
+            content = contents[path]
+            if content is None:
+                raise FileNotFoundError
+            return content
+
+        # The weights are checked when they are loaded; the numbers do without them.
+        known = {name: facts for name, facts in files.items() if name in TABLES}
+        if problem := damage(directory, {"files": known}, read):
+            name, _, words = problem.partition(" ")
+            raise DamageError(directory / name, words)
+    return tables
+
+
+def _expected(table: str, config: Mapping[str, Any], status: Mapping[str, Any]) -> Expected:
+    """What the status of a run says about one of its CSVs."""
+    needed_by = {"evaluation": "evaluate.every", "layers": "probe.every"}.get(table)
+    iteration = status["iteration"]
+    has_file = config.get(needed_by) != 0 if needed_by else True
+    has_file = has_file and status["status"] not in ("failed", "running")
+    has_file = has_file and not (status["status"] == "interrupted" and iteration == 0)
+    return Expected(
+        iteration=iteration,
+        at_least=0 if status["status"] in ("running", "failed") else iteration,
+        ended=status["status"] in ENDED,
+        finished=status["status"] == "finished",
+        has_file=has_file,
+        has_rows=has_file and status["status"] in ENDED,
+    )
+
+
+def _row(
+    directory: Path, config: Mapping[str, Any], preset: str | None, status: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One row of `Sweep.runs`."""
     dataset = _mapping(status.get("dataset"))
     row: dict[str, Any] = {
         "run": directory.name,
         "sweep": directory.resolve().parent.name,
         "directory": str(directory),
-        **_flatten(stored.content),
+        **config,
         "dataset.fingerprint": dataset.get("fingerprint"),
-        "status": status.get("status", "unknown"),
+        "status": status["status"],
         "error": status.get("error"),
-        "iteration": status.get("iteration"),
+        "iteration": status["iteration"],
         "budget": status.get("iterations"),
         "seconds": status.get("seconds"),
         "classes": _count(dataset.get("classes")),
         "trained_on": status.get("device"),
         "commit": status.get("commit"),
-        "preset": stored.preset,
+        "preset": preset,
         "started": status.get("started"),
         "ended": status.get("ended"),
     }
@@ -302,82 +404,9 @@ def _tidy(runs: pd.DataFrame) -> pd.DataFrame:
     return runs
 
 
-def _read_csv(path: Path, columns: Dtypes, expected: bool) -> pd.DataFrame:
-    """Read a CSV, which a killed run may have left missing, empty or cut off within a line.
-
-    Args:
-        path: The CSV.
-        columns: Its columns and their dtypes.
-        expected: Whether the run should have written rows; if not, their absence is no problem.
-    """
-    empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        if expected or not isinstance(error, FileNotFoundError):
-            log.warning("%s: %s", path, "is missing" if not path.exists() else error.strerror)
-        return empty
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        log.warning("%s: the last line is cut off; it is left out", path)
-    if not whole:
-        if not data:
-            log.warning("%s: is empty", path)
-        return empty
-    try:
-        frame: pd.DataFrame = pd.read_csv(io.BytesIO(whole), dtype=dict(columns), **READ_EXACTLY)
-    except (ValueError, UnicodeDecodeError):
-        frame = _read_damaged(path, whole, columns)
-    missing = [name for name in columns if name not in frame]
-    if missing:
-        log.warning("%s: lacks the column %s", path, ", ".join(missing))
-        if "iteration" in missing:
-            return empty
-    frame = frame.reindex(columns=list(columns))
-    if expected and frame.empty:
-        log.warning("%s: holds no rows", path)
-    keys = [name for name in ("iteration", "split", "layer") if name in columns]
-    repeated = frame.duplicated(keys, keep="last")
-    if repeated.any():
-        count = int(repeated.sum())
-        words = f"{count:,} repeated row{'s' * (count != 1)}"
-        log.warning("%s: %s; the last of each is used", path, words)
-        frame = frame[~repeated].sort_values("iteration", kind="stable")
-    return frame
-
-
-def _read_damaged(path: Path, data: bytes, columns: Dtypes) -> pd.DataFrame:
-    """Read the lines that can be read, and warn of the others."""
-    lines = data.decode("utf-8", errors="replace").replace("\0", "").splitlines()
-    header = lines[0].split(",")
-    cells = [line.split(",") for line in lines[1:]]
-    frame = pd.DataFrame([row for row in cells if len(row) == len(header)], columns=header)
-    numeric = [name for name, dtype in columns.items() if dtype != "str" and name in frame]
-    for name in numeric:
-        values = frame[name]
-        frame[name] = pd.to_numeric(values, errors="coerce").astype("float64")
-        blank = values.str.strip().str.lower().isin(["", "nan"])
-        frame = frame[frame[name].notna() | blank]
-    whole = [name for name in numeric if columns[name] == "int64"]
-    frame = frame.dropna(subset=whole)
-    left_out = len(lines) - 1 - len(frame)
-    if left_out:
-        words = "1 unreadable line is" if left_out == 1 else f"{left_out:,} unreadable lines are"
-        log.warning("%s: %s left out", path, words)
-    return frame.astype({name: columns[name] for name in whole})
-
-
 def _spread(values: pd.Series[Any], positions: np.ndarray[Any, np.dtype[np.int_]]) -> Any:
     """Repeat the value of each run on its rows; to save memory, as a categorical if no number."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return values.to_numpy()[positions]
     codes, categories = pd.factorize(values)
     return pd.Categorical.from_codes(codes[positions], categories=categories)
-
-
-# Floats must be read back as they were written; pandas always does that from version 3.1 on.
-READ_EXACTLY: dict[str, Any] = (
-    {}
-    if tuple(int(part) for part in pd.__version__.split(".")[:2]) >= (3, 1)
-    else {"float_precision": "round_trip"}
-)

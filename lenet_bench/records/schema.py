@@ -31,12 +31,13 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a CSV."""
+    """A column of a CSV; `optional` says that its cells may be empty."""
 
     name: str
     dtype: Dtype
     meaning: str
     unit: str = ""
+    optional: bool = False
 
 
 # --- the CSVs of a run ------------------------------------------------------------------------
@@ -117,7 +118,8 @@ def _columns(row: type[Any]) -> tuple[Column, ...]:
     columns = []
     for name, hint in get_type_hints(row, include_extras=True).items():
         kind, meaning = get_args(hint)
-        columns.append(Column(name, _dtype(kind), meaning.words, meaning.unit))
+        optional = type(None) in get_args(kind)
+        columns.append(Column(name, _dtype(kind), meaning.words, meaning.unit, optional))
     return tuple(columns)
 
 
