@@ -136,13 +136,16 @@ def _conclude(directory: Path, answer: Answer, *, is_new: bool) -> int:
         from lenet_bench.reporting.report import write_report
         from lenet_bench.reporting.terminal import print_report
 
-        print_report(write_report(directory, directory))
+        report = write_report(directory, directory)
+        print_report(report)
     except (Exception, KeyboardInterrupt) as error:
         reason = str(error) if isinstance(error, UserError) else explain_surroundings(error)
         reason = reason or f"{type(error).__name__}: {error}".rstrip(": ")
         _say(f"the report failed ({reason}); the runs are kept, and {answer.again} reports them")
         return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
-    if "failed" in statuses:
+    if report.damaged:
+        _say(report.warning)
+    if "failed" in statuses or report.damaged:
         return 1
     return INTERRUPTED if {"interrupted", "running"} & set(statuses) else 0
 

@@ -9,7 +9,6 @@ the run counts neither as having reached the target nor as never.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,6 @@ from scipy.special import stdtrit
 
 from lenet_bench.records import schema
 from lenet_bench.records.loading import OUTCOMES, Sweep, varying_keys
-
-log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,10 +80,9 @@ def iterations_to_target(iterations: npt.ArrayLike, losses: npt.ArrayLike, targe
 def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
     """Make the frame of `summary.csv`: a row per run with its configuration and results.
 
-    `lenet_bench.records.schema.SUMMARY` says what the columns mean. Losses over the whole run are
-    NaN if the `train.csv` of a finished run is not complete. A run that diverged never reached a
-    target, whatever its loss was before. Metrics of evaluations come from `evaluation.csv`, or from
-    `status.json` if that file has none.
+    `lenet_bench.records.schema.SUMMARY` says what the columns mean. A run that diverged never
+    reached a target, whatever its loss was before. Metrics of evaluations come from
+    `evaluation.csv`, or from `status.json` if that file has none.
 
     Args:
         sweep: The runs.
@@ -108,13 +104,8 @@ def summarise(sweep: Sweep, target_loss: float | None = None) -> pd.DataFrame:
     diverged = runs["status"] == "diverged"
     frame.loc[diverged, "iterations_to_target"] = np.nan
     finished = runs["status"] == "finished"
-    complete = (
-        finished & frame["mean_train_loss"].notna() & ~(frame["iteration"] < runs["iteration"])
-    )
-    _warn_of_short_records(runs, frame["iteration"], finished & frame["mean_train_loss"].notna())
-    frame.loc[finished & ~complete, ["final_train_loss", "mean_train_loss"]] = np.nan
     reached = frame["iterations_to_target"].notna().astype("boolean")
-    known = reached | diverged | (complete & frame["target_loss"].notna())
+    known = reached | diverged | (finished & frame["target_loss"].notna())
     frame["target_reached"] = reached.where(known)
     per_iteration = runs["seconds"] / runs["iteration"].where(runs["iteration"] > 0)
     frame["seconds_to_target"] = frame["iterations_to_target"] * per_iteration
@@ -230,18 +221,6 @@ def _losses(sweep: Sweep) -> list[tuple[npt.NDArray[np.int64], Floats]]:
     iterations, losses = train["iteration"].to_numpy(), train["loss"].to_numpy()
     none = np.array([], dtype=np.int64)
     return [(iterations[i], losses[i]) for i in (rows.get(r, none) for r in sweep.runs["run"])]
-
-
-def _warn_of_short_records(
-    runs: pd.DataFrame, last: pd.Series[float], readable: pd.Series[bool]
-) -> None:
-    """Warn of finished runs whose losses end early; reading already warned of those without any."""
-    for number in runs.index[readable & (last < runs["iteration"])]:
-        run = runs.loc[number]
-        log.warning(
-            "%s: train.csv ends at %s of %s; its final and mean loss are left out",
-            run["directory"], f"{last[number]:,.0f}", f"{run['iteration']:,.0f}",
-        )  # fmt: skip
 
 
 def _describe_losses(

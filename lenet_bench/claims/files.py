@@ -14,7 +14,7 @@ from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import write_atomically
 from lenet_bench.records import schema
-from lenet_bench.records.loading import READ_EXACTLY
+from lenet_bench.records.run_tables import READ_EXACTLY
 from lenet_bench.records.schema import Dtypes
 
 OVERRIDES = "overrides.json"

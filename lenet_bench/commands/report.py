@@ -1,7 +1,8 @@
 """`lenet-bench-report`: rebuilds tables and figures from run directories.
 
-Command line in; files and a table in the terminal out. Exit code 1 for a mistake of the user's,
-2 for a command line that cannot be read.
+Command line in; files and a table in the terminal out. Exit code 1 for a mistake of the user's, or
+if runs had to be left out because their files are damaged; 2 for a command line that cannot be
+read.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def _report(given: argparse.Namespace) -> None:
     from lenet_bench.reporting.report import write_report
     from lenet_bench.reporting.terminal import print_report
 
-    print_report(write_report(given.sweeps, output, given.target_loss))
+    report = write_report(given.sweeps, output, given.target_loss)
+    print_report(report)
+    if report.damaged:
+        raise UserError(report.warning)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lenet_bench.common.errors import UserError
-from lenet_bench.common.text import printable
 from lenet_bench.common.regular_files import read_regular
+from lenet_bench.common.text import printable
 
 _LARGEST = 1 << 24  # bytes of a JSON or YAML file; a run's take less than a hundredth of that
 _LONGEST = 60

@@ -24,12 +24,10 @@ from lenet_bench.common.text import printable
 from lenet_bench.records.configuration import has_configuration, read_configuration
 from lenet_bench.records.damage import DamageError
 from lenet_bench.records.file_facts import TABLES, damage
-from lenet_bench.records.run_directory import ENDED, STATUS
-from lenet_bench.records.run_tables import READ_EXACTLY, Expected, read_content, read_table
+from lenet_bench.records.run_directory import ENDED
+from lenet_bench.records.run_tables import Expected, read_content, read_table
 from lenet_bench.records.schema import METRICS, RUN_TABLES, dtypes, names
-from lenet_bench.records.stored_status import read_stored_status
-
-__all__ = ["READ_EXACTLY", "Sweep", "load_sweep"]
+from lenet_bench.records.stored_status import STATUS, read_stored_status
 
 log = logging.getLogger(__name__)
 

@@ -16,24 +16,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lenet_bench.common.files import remove_leftovers, sync_to_disk, write_atomically
 from lenet_bench.records.configuration import FILE as CONFIGURATION
 from lenet_bench.records.configuration import write_configuration
+from lenet_bench.records.damage import DamageError
 from lenet_bench.records.file_facts import WEIGHTS, FileFacts, damage, facts_of_content
 from lenet_bench.records.growing_table import GrowingTable, Mark
 from lenet_bench.records.provenance import commit, versions
 from lenet_bench.records.schema import RUN_TABLES, names
+from lenet_bench.records.stored_status import STATUS, Status, read_stored_status
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lenet_bench.config.schema import RunConfig
-
-STATUS = "status.json"
-
-Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
 
 ENDED = ("finished", "diverged")
 """How a run stands of which nothing is left to train."""
@@ -221,12 +219,11 @@ def write_status(directory: Path, content: Mapping[str, Any], *, sync: bool = Tr
 
 
 def read_status(directory: Path) -> dict[str, Any]:
-    """The content of `status.json`; empty where there is none or it cannot be read."""
+    """The content of `status.json`; empty where there is none or it cannot be believed."""
     try:
-        content = json.loads((directory / STATUS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_stored_status(directory)
+    except DamageError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def has_ended(directory: Path) -> bool:

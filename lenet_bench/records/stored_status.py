@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from lenet_bench.records.damage import DamageError, read_json, shown
-from lenet_bench.records.run_directory import STATUS, Status
 from lenet_bench.records.schema import METRICS, names
+
+STATUS = "status.json"
+
+Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
 
 _Check = tuple[Callable[[Any], bool], str]
 

@@ -37,6 +37,8 @@ def write_report(
 ) -> Report:
     """Rebuild every table and figure from the run directories of one or several sweeps.
 
+    A run whose files cannot be believed is left out, and named in the report.
+
     Args:
         sweeps: Sweep directories. A run that occurs in several of them counts once.
         output: Where everything is written.
@@ -44,8 +46,8 @@ def write_report(
             are the same for every report.
 
     Raises:
-        UserError: There are no runs, or the output directory cannot be written, or holds the
-            claims of several presets.
+        UserError: There are no runs that can be used, or the output directory cannot be written, or
+            holds the claims of several presets.
     """
     output = Path(output)
     if is_claims_folder(output):
@@ -53,7 +55,7 @@ def write_report(
             f"{output}: holds what lenet-bench-claims wrote, whose claims.csv a report would "
             "replace; report on a preset's folder in it, or choose another with --output"
         )
-    sweep, notes = distinct_runs(load_sweep(sweeps))
+    sweep, notes = distinct_runs(load_sweep(sweeps, damaged="leave out"))
     summary = summarise(sweep, target_loss)
     comparisons, tuned = pairwise(summary), tuned_rates(summary)
     claims = claims_in(sweep, summary if target_loss is None else None)
@@ -76,6 +78,7 @@ def write_report(
             tuned=add_path(name_data(tuned, summary), summary),
             claims=claims,
             troubles=tuple(_troubles(summary)),
+            damaged=sweep.damaged,
             notes=tuple(notes),
             paths=(*paths, *written, output / "report.html"),
         )

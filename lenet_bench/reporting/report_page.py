@@ -68,6 +68,7 @@ def render_report(report: Report, pictures: Sequence[Picture]) -> str:
         tuned=None if report.tuned.empty else _tuned(report.tuned),
         pictures=pictures,
         troubles=report.troubles,
+        damaged=report.damaged,
         notes=report.notes,
         runs=Folded(Markup(), f"all {len(runs.rows)} runs", as_html(runs)),
     )

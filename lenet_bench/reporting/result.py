@@ -24,6 +24,7 @@ class Report:
         tuned: A row per line of a sweep that varies the learning rate.
         claims: A row per claim that these runs can decide.
         troubles: A line for each run that did not finish.
+        damaged: A line for each run that was left out because its files cannot be believed.
         notes: What was left out, and why.
         paths: The files that were written.
     """
@@ -36,5 +37,15 @@ class Report:
     tuned: pd.DataFrame
     claims: pd.DataFrame
     troubles: tuple[str, ...]
+    damaged: tuple[str, ...]
     notes: tuple[str, ...]
     paths: tuple[Path, ...]
+
+    @property
+    def warning(self) -> str:
+        """A sentence that says how many runs were left out; empty where none was."""
+        count = len(self.damaged)
+        runs = "a damaged run is" if count == 1 else f"{count} damaged runs are"
+        return (
+            f"{runs} left out of the report; train again or remove what it names" if count else ""
+        )

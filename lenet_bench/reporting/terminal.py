@@ -21,6 +21,8 @@ MOST_CLAIM_LINES = 5
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print a report. Lines are never broken, and the text is plain away from a terminal."""
     console = console or Console()
+    for line in report.damaged:
+        console.print(f"DAMAGED {line}", markup=False, highlight=False, soft_wrap=True)
     print_table(comparison_table(report.groups, report.keys), console, report.title)
     verdicts = [*verdict_lines(report.comparisons), *claim_lines(report.claims)]
     written = [f"wrote {path}" for path in report.paths]

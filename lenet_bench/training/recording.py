@@ -20,8 +20,9 @@ from typing import Any
 from torch import Tensor
 
 from lenet_bench.records.growing_table import Mark
-from lenet_bench.records.run_directory import RecordMarks, Run, RunRecorder, Status
+from lenet_bench.records.run_directory import RecordMarks, Run, RunRecorder
 from lenet_bench.records.schema import EvaluationRow, LayerRow, TrainRow
+from lenet_bench.records.stored_status import Status
 from lenet_bench.training.setup import Setup
 from lenet_bench.training.step import Measured
 

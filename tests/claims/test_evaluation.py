@@ -11,7 +11,8 @@ from lenet_bench.claims.evaluation import claims_in, gather_evidence, judge, jud
 from lenet_bench.claims.evidence import SEEN, as_table
 from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.records import schema
-from lenet_bench.records.loading import READ_EXACTLY, load_sweep
+from lenet_bench.records.loading import load_sweep
+from lenet_bench.records.run_tables import READ_EXACTLY
 from lenet_bench.records.schema import names
 from lenet_bench.reporting.claims_page import explained_table
 from lenet_bench.reporting.tables.table import as_html

@@ -78,29 +78,24 @@ def test_a_damaged_file_is_not_passed_over_for_an_older_one(tmp_path: Path) -> N
     run = write_run(tmp_path, "a", descent(30, 0))
     make_older(run)
     for content, words in (
-        ("{", "cannot be read"),
-        ("[1]", "names no activation"),
-        ('{"config": {"lr": 1}, "preset": null}', "names no activation"),
+        ("{", r"config.json, line 1: is not JSON"),
+        ("[1]", "config.json: names no activation"),
+        ('{"config": {"lr": 1}, "preset": null}', "config.json: names no activation"),
     ):
         (run / "config.json").write_text(content)
-        with pytest.raises(UserError, match=f"config.json: {words}"):
+        with pytest.raises(UserError, match=words):
             read_configuration(run)
     (run / "config.json").unlink()
     (run / ".hydra" / "config.yaml").write_text("activation: {name: [")
-    with pytest.raises(UserError, match=r"config.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"config.yaml, line \d: is not plain YAML"):
         read_configuration(run)
 
 
-def test_without_any_configuration_both_places_are_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_any_configuration_both_places_are_named(tmp_path: Path) -> None:
     run = write_run(tmp_path / "s", "a", descent(30, 0))
     (run / "config.json").unlink()
-    with pytest.raises(SystemExit, match=r"config\.json; \.hydra/config\.yaml in older"):
+    with pytest.raises(SystemExit, match=r"s/a: holds neither config\.json nor"):
         report([str(tmp_path / "s")])
-    assert caplog.messages == [
-        f"{run}: holds neither config.json nor .hydra/config.yaml; the run is left out"
-    ]
 
 
 @pytest.mark.integration
