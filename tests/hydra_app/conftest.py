@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,5 +133,6 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 @pytest.fixture
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take longer than the runs here, and are tested elsewhere."""
-    monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: None)
+    nothing = SimpleNamespace(damaged=())
+    monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: nothing)
     monkeypatch.setattr("lenet_bench.reporting.terminal.print_report", lambda *_: None)
