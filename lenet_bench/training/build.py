@@ -7,7 +7,7 @@ here: models, stack and optimizers receive plain arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -40,9 +40,23 @@ def plain_model(config: RunConfig, shape: ImageShape) -> LeNet:
     def activation(units: int) -> nn.Module:
         return custom() if custom is not None else activation_module(name, units, parameters)
 
+    return _lenet(config, shape, activation).to(PARAMETER_TYPES[config.precision])
+
+
+def parameter_shapes(config: RunConfig, shape: ImageShape) -> dict[str, torch.Size]:
+    """The shapes in the state dict of a plain LeNet, those of its activations left out.
+
+    Nothing is allocated, so that numbers of another's making may be vast.
+    """
+    with torch.device("meta"):
+        model = _lenet(config, shape, lambda units: nn.Identity())
+    return {name: value.shape for name, value in model.state_dict().items()}
+
+
+def _lenet(config: RunConfig, shape: ImageShape, activation: Callable[[int], nn.Module]) -> LeNet:
     scaled = config.model.scaled
     first, second = config.model.channels
-    model = LeNet(
+    return LeNet(
         in_channels=shape.channels,
         image_size=shape.size,
         classes=shape.classes,
@@ -52,7 +66,6 @@ def plain_model(config: RunConfig, shape: ImageShape) -> LeNet:
         pool=config.model.pool,
         batch_norm=config.model.batch_norm,
     )
-    return model.to(PARAMETER_TYPES[config.precision])
 
 
 def initial_model(config: RunConfig, shape: ImageShape, images: Tensor) -> LeNet:
