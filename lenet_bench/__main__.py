@@ -3,8 +3,8 @@
 In: the arguments of the command. Out: a sweep directory, a table in the terminal, an exit code.
 
 Exit code 0: every run finished or diverged, which is a result. 1: a mistake, a run that failed, or
-an answer that could not be written. 130: stopped by Ctrl-C. 141: the reader of the output is gone,
-as behind `| head`.
+an answer that could not be written. 130: stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP. 141: the
+reader of the output is gone, as behind `| head`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,15 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from omegaconf.errors import OmegaConfBaseException
 
     from lenet_bench import __version__
-    from lenet_bench.common.errors import INTERRUPTED, UserError
+    from lenet_bench.common.errors import UserError
     from lenet_bench.common.streams import Answer, forgiving_output
     from lenet_bench.common.surroundings import OF_WORKERS, explain_surroundings, surroundings
+    from lenet_bench.execution.signals import (
+        Interruption,
+        exit_code,
+        interruptible,
+        signals_end_the_command,
+    )
     from lenet_bench.hydra_app import session
     from lenet_bench.hydra_app.check import check
     from lenet_bench.hydra_app.explain import explain
@@ -55,7 +61,11 @@ def application(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Entry point of the console script."""
-    with forgiving_output() as answer, surroundings(OF_WORKERS):
+    with (
+        signals_end_the_command(),
+        forgiving_output() as answer,
+        surroundings(OF_WORKERS),
+    ):
         if "--version" in sys.argv[1:]:
             print(f"lenet-bench {__version__} (Hydra {hydra.__version__})")
             return
@@ -73,9 +83,10 @@ def _answer(answer: Answer) -> object:
     try:
         code = _train(command, traceback_wanted)
         if command.directory is not None and not command.refused:
-            code = _conclude(command.directory, answer, is_new=command.made_directory) or code
+            concluded = _conclude(command.directory, answer, is_new=command.made_directory)
+            code = 1 if code == 1 else concluded or code
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        code = exit_code()
     finally:
         command.end()
     if code and (again := how_to_go_on(command)):
@@ -84,18 +95,25 @@ def _answer(answer: Answer) -> object:
 
 
 def _train(command: session.Session, traceback_wanted: bool) -> object:
-    """Check and train what the command line asks for; return the exit code."""
+    """Check and train what the command line asks for; return the exit code.
+
+    Raises:
+        Interruption: The user wants to leave at once, without a report.
+    """
     try:
-        register_resolvers()
-        command.arguments = expand(sys.argv[1:])
-        if not answer_finished(command.arguments, command):
-            with _arguments(check(command.arguments)):
-                application()
+        with interruptible():
+            register_resolvers()
+            command.arguments = expand(sys.argv[1:])
+            if not answer_finished(command.arguments, command):
+                with _arguments(check(command.arguments)):
+                    application()
         return 0
     except SystemExit as exit_:
         return exit_.code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Interruption) and stop.at_once:
+            raise
+        return exit_code()
     except UserError as error:
         _say(str(error))
     except Exception as error:
@@ -128,7 +146,7 @@ def _conclude(directory: Path, answer: Answer, *, is_new: bool) -> int:
     """Write and print the report of whatever was trained; return the exit code."""
     statuses = [read_status(path.parent).get("status") for path in directory.glob("*/status.json")]
     if not statuses:
-        if is_new:
+        if is_new and directory.exists():  # nobody has deleted it meanwhile
             shutil.rmtree(directory)  # only what Hydra prepared for runs that never began
         return 0
     answer.again = f"lenet-bench-report {shlex.quote(str(directory))}"
@@ -136,18 +154,19 @@ def _conclude(directory: Path, answer: Answer, *, is_new: bool) -> int:
         from lenet_bench.reporting.report import write_report
         from lenet_bench.reporting.terminal import print_report
 
-        report = write_report(directory, directory)
-        print_report(report)
+        with interruptible():
+            report = write_report(directory, directory)
+            print_report(report)
     except (Exception, KeyboardInterrupt) as error:
         reason = str(error) if isinstance(error, UserError) else explain_surroundings(error)
         reason = reason or f"{type(error).__name__}: {error}".rstrip(": ")
         _say(f"the report failed ({reason}); the runs are kept, and {answer.again} reports them")
-        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+        return exit_code() if isinstance(error, KeyboardInterrupt) else 1
     if report.damaged:
         _say(report.warning)
     if "failed" in statuses or report.damaged:
         return 1
-    return INTERRUPTED if {"interrupted", "running"} & set(statuses) else 0
+    return exit_code() if {"interrupted", "running"} & set(statuses) else 0
 
 
 if __name__ == "__main__":

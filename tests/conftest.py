@@ -7,6 +7,7 @@ The suite leaves nothing behind: caches go to a temporary folder, runs to `tmp_p
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -27,6 +28,7 @@ from lenet_bench.config.parse import parse
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset
 from lenet_bench.execution import workers as local
+from lenet_bench.execution.signals import SIGNALS
 from lenet_bench.hydra_app.groups import CONF, VERSION_BASE
 from lenet_bench.hydra_app.names import register_resolvers
 from lenet_bench.hydra_app.plain import plain
@@ -211,8 +213,13 @@ def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singlet
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["lenet-bench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            entry.main()
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            with pytest.raises(SystemExit) as ended:
+                entry.main()
+        finally:  # a command leaves the system's own
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return Done(int(ended.value.code or 0), tmp_path)
 
     return run

@@ -5,27 +5,31 @@ In: a command line. Out: a sweep for each preset with its `evidence.csv`, then `
 trained again: the same command with the same `--output` continues where it stopped, or decides anew
 if nothing is missing. Verdicts of claims that `--only` leaves out stay as they are.
 
-Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C.
+Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C; 143 by SIGTERM,
+129 by SIGHUP.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_bench.common.errors import INTERRUPTED, UserError
+from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import new_folder, write_atomically
 from lenet_bench.common.lock import FolderLock, lock_folder
+from lenet_bench.common.parent import end_with_parent
 from lenet_bench.common.streams import forgiving_output
 from lenet_bench.common.surroundings import OF_COMMANDS, explain_surroundings, surroundings
+from lenet_bench.execution.signals import caught, signals_end_the_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +43,7 @@ RESERVED = ("experiment", "hydra.sweep.dir", "plan")  # keys that this command s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
-    with forgiving_output(), surroundings(OF_COMMANDS):
+    with signals_end_the_command(), forgiving_output(), surroundings(OF_COMMANDS):
         given = _parser().parse_intermixed_args(arguments)
         only = [word for word in given.only or () if "=" not in word]
         overrides = [*given.overrides, *(word for word in given.only or () if "=" in word)]
@@ -51,8 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (ImportError, MemoryError, OSError) as error:
             print(f"lenet-bench-claims: {explain_surroundings(error)}", file=sys.stderr)
             code = 1
-        except KeyboardInterrupt:
-            code = INTERRUPTED
         sys.exit(code)
 
 
@@ -322,19 +324,28 @@ def _train_and_decide(
 
 
 def _run_to_the_end(command: Sequence[str]) -> int:
-    """Run a command to its end, even when Ctrl-C reaches it and this process.
+    """Run a command to its end, which comes soon after a signal reaches this process.
+
+    The command dies with this process, if this one is killed.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C, once the command has ended.
+        KeyboardInterrupt: After Ctrl-C or a signal like it, once the command has ended.
     """
+    tie = partial(end_with_parent, os.getpid())
     # This program with its user's own arguments, without a shell.
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=tie)  # noqa: S603
     try:
         return process.wait()
     except KeyboardInterrupt:
+        # A terminal's Ctrl-C has reached the command too; both signals count as one.
+        caught()
+        process.terminate()
         while process.poll() is None:
-            with contextlib.suppress(KeyboardInterrupt):
+            try:
                 process.wait()  # it saves what it has
+            except KeyboardInterrupt:
+                caught()
+                process.terminate()
         raise
 
 

@@ -10,11 +10,15 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
+
+from lenet_bench.common.errors import UserError
+from lenet_bench.records.run_directory import read_status
 
 if TYPE_CHECKING:
     from lenet_bench.training.recording import Outcome
@@ -61,6 +65,7 @@ class Progress:
         self._first: float | None = None  # when the first iterations were reported
         self._next_line = 0.0
         self._bar: Bar | None = None
+        self._failures: list[Path] = []
         self._failed: dict[str | None, int] = {}  # by cause, the runs that were not listed
         if skipped:
             self._console.print(f"{count(skipped, 'run')} finished before; not trained again.")
@@ -113,6 +118,8 @@ class Progress:
         self._ended += len(outcomes)
         causes: dict[tuple[str, str | None], list[str]] = {}
         for outcome in outcomes:
+            if outcome.status == "failed":
+                self._failures.append(outcome.directory)
             if outcome.status in ("diverged", "failed"):
                 key = (outcome.status, outcome.error)
                 causes.setdefault(key, []).append(outcome.directory.name)
@@ -131,6 +138,19 @@ class Progress:
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
+
+    def check_that_failures_are_recorded(self) -> None:
+        """Make sure that nobody takes a run for anything else later on.
+
+        Raises:
+            UserError: Runs failed whose directories do not say so.
+        """
+        lost = [run for run in self._failures if read_status(run).get("status") != "failed"]
+        if lost:
+            raise UserError(
+                f"{lost[0]}: cannot be written to, so that its status.json does not say that the "
+                f"run failed ({count(len(lost), 'such run')}); the command goes on when it can"
+            )
 
     def interrupted(self) -> None:
         """Say that the user stopped the sweep."""

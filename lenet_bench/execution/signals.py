@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -19,6 +20,8 @@ SIGNALS = tuple(
 )
 ONE_REQUEST = 2.0  # seconds in which different signals ask for the same: a system that shuts a
 # session down sends SIGHUP and SIGTERM
+
+BETWEEN_TRIES = 0.5  # seconds
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -50,24 +53,59 @@ def signals_end_the_command() -> Iterator[None]:
     """
     global _received
     _received = None
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        _remember(number)
-        raise Interruption
-
-    before = _handle(interrupt)
+    before, hook = _handle(_interrupt), sys.unraisablehook
+    sys.unraisablehook = _print_unless_interrupted
     try:
-        yield
+        with interruptible():
+            yield
     except KeyboardInterrupt:
         raise SystemExit(exit_code()) from None
-    except Exception:
-        # An interrupted import may come out as any error.
-        if _received is None:
-            raise
-        raise SystemExit(exit_code()) from None
     finally:
+        sys.unraisablehook = hook
         for number in before:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """See to it that an `Interruption` inside comes out as one.
+
+    It may strike anywhere in a library. Some lose it; then it strikes again soon. Some turn it into
+    an error of another kind, as an import does.
+    """
+    try:
+        yield
+    except Exception:
+        if _received is None:
+            raise
+        raise Interruption from None
+    finally:
+        _set_alarm(0)
+
+
+def caught() -> None:
+    """Note that an `Interruption` was caught, by code that goes on after it for some time."""
+    _set_alarm(0)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    if number != signal.SIGALRM:
+        _remember(number)
+    _set_alarm(BETWEEN_TRIES)
+    raise Interruption
+
+
+def _set_alarm(seconds: float) -> None:
+    with contextlib.suppress(ValueError):  # not the main thread
+        if seconds:
+            signal.signal(signal.SIGALRM, _interrupt)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _print_unless_interrupted(unraisable: sys.UnraisableHookArgs) -> None:
+    """Print an exception that Python drops, such as one in `__del__`."""
+    if not isinstance(unraisable.exc_value, Interruption):
+        sys.__unraisablehook__(unraisable)
 
 
 @contextlib.contextmanager

@@ -153,6 +153,7 @@ def _train_unfinished(
         )
     if stop():
         progress.interrupted()
+    progress.check_that_failures_are_recorded()
 
 
 def _agreed_plan(

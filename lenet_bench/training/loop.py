@@ -151,8 +151,10 @@ def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
         # What a user's own module draws must not depend on what was trained before.
         with torch.random.fork_rng(devices, enabled=setup.stack.activations.hold_foreign_code):
             _train(setup, recording, checkpoints, job.stopped)
-    except KeyboardInterrupt:  # where nobody handles the signal, as in a notebook
-        recording.interrupt()
+    except KeyboardInterrupt:
+        if job.stopped():
+            raise  # asked for a second time: leave at once
+        recording.interrupt()  # where nobody handles the signal, as in a notebook
     except torch.OutOfMemoryError as error:
         if size > 1:
             raise  # half as many may fit

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from torch import multiprocessing
@@ -29,14 +30,16 @@ LONG = (
 class Sweep:
     """The real command, in a process group of its own."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.folder = folder / "sweep"
         self.errors = folder / "stderr"
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lenet_bench", *arguments],
                 cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             )  # fmt: skip
 
     @property
