@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from lenet_bench.common.layers import LOGITS, hidden_layer_names
+from lenet_bench.records.file_facts import TABLES, WEIGHTS, FileFacts, facts_of_content
 from lenet_bench.records.schema import RUN_TABLES, EvaluationRow, LayerRow, TrainRow, names
 
 HIDDEN = hidden_layer_names(2)
@@ -220,3 +221,12 @@ def descent(
 def _accuracies(losses: np.ndarray[Any, Any], classes: int) -> list[float]:
     finite = np.nan_to_num(losses, nan=np.log(classes), posinf=np.log(classes))
     return [float(a) for a in np.clip(1.0 - finite / np.log(classes) * (1 - 1 / classes), 0, 1)]
+
+
+def facts_of_files(run: Path) -> dict[str, FileFacts]:
+    """The section `files` of `status.json`, of the files that are there."""
+    return {
+        name: facts_of_content((run / name).read_bytes(), table=name in TABLES)
+        for name in (*TABLES, WEIGHTS)
+        if (run / name).is_file()
+    }

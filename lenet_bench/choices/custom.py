@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_bench.common.errors import UserError
+from lenet_bench.common.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -153,7 +153,7 @@ def load_custom(path: str) -> type[nn.Module]:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise UserError(
-            f"activation.path={path!r}: importing {module_name} failed: {_one_line(error)}"
+            f"activation.path={path!r}: importing {module_name} failed: {in_one_line(error)}"
         ) from error
     member = getattr(module, name, None)
     if member is None:
@@ -188,11 +188,6 @@ def _kind(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
-def _one_line(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
 def _try_out(module_class: type[nn.Module], path: str) -> None:
     import torch
 
@@ -200,7 +195,7 @@ def _try_out(module_class: type[nn.Module], path: str) -> None:
         module = module_class()
     except Exception as error:
         raise UserError(
-            f"activation.path={path!r} cannot be built without arguments ({_one_line(error)}); "
+            f"activation.path={path!r} cannot be built without arguments ({in_one_line(error)}); "
             "give every argument of its __init__ a default"
         ) from error
     # A unit of a layer and an image of a batch must not see their neighbours.
@@ -215,7 +210,7 @@ def _try_out(module_class: type[nn.Module], path: str) -> None:
         except Exception as error:
             raise UserError(
                 f"activation.path={path!r} failed on an input of shape {tuple(x.shape)}: "
-                f"{_one_line(error)}"
+                f"{in_one_line(error)}"
             ) from error
         if not isinstance(y, torch.Tensor):
             raise UserError(f"activation.path={path!r} returns {_kind(y)}, not a tensor")

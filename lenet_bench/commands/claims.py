@@ -30,6 +30,7 @@ from lenet_bench.common.parent import end_with_parent
 from lenet_bench.common.streams import forgiving_output
 from lenet_bench.common.surroundings import OF_COMMANDS, explain_surroundings, surroundings
 from lenet_bench.execution.signals import caught, signals_end_the_command
+from lenet_bench.hydra_app.groups import quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -312,7 +313,7 @@ def _train_and_decide(
     folder = directory / preset
     # What the command prints at its end is in the folder's report.
     command = [sys.executable, "-m", "lenet_bench", f"experiment={preset}"]
-    code = _run_to_the_end([*command, f"hydra.sweep.dir={_quote(folder)}", *overrides])
+    code = _run_to_the_end([*command, f"hydra.sweep.dir={quote(folder)}", *overrides])
     if code:
         reason = f"training {preset} failed: {_reason_of_failure(folder, code)}"
         return [without_evidence(claim, reason) for claim in claims.values()], True
@@ -347,11 +348,6 @@ def _run_to_the_end(command: Sequence[str]) -> int:
                 caught()
                 process.terminate()
         raise
-
-
-def _quote(folder: Path) -> str:
-    """Quote a path for Hydra's grammar."""
-    return "'" + str(folder).replace("'", r"\'") + "'"
 
 
 def _reason_of_failure(folder: Path, code: int) -> str:

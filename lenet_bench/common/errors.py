@@ -1,12 +1,19 @@
 """Errors that reach the user as a message instead of a traceback, and exit codes.
 
-In: nothing. Out: exception types that the entry points catch, and what they exit with.
+In: nothing. Out: exception types that the entry points catch, and what they exit with; an error in
+one line.
 """
 
 from __future__ import annotations
 
 INTERRUPTED = 130  # what a shell gives a command that SIGINT ended
 BROKEN_PIPE = 141  # what a shell gives a command that SIGPIPE ended
+
+
+def in_one_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 class UserError(Exception):

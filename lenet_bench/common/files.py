@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
@@ -88,6 +90,27 @@ def open_atomically(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         raise
     if sync:
         sync_to_disk(path.parent)
+
+
+def write_json(path: Path, content: object, *, sync: bool = True) -> None:
+    """Write JSON that people can read, as `write_atomically` does; equal content, equal bytes."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode(), sync=sync)
+
+
+def digest_of_files(files: Iterable[tuple[Path, Path]]) -> str:
+    """Sixteen hexadecimal digits that tell files from all others.
+
+    Args:
+        files: Pairs of a folder and a file in it; the path from the folder counts, too.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    digest = hashlib.sha256()
+    for folder, file in files:
+        digest.update(str(file.relative_to(folder)).encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def sync_to_disk(path: Path) -> None:

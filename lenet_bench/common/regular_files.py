@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -19,17 +19,44 @@ _KINDS = (
 )
 
 
-@contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+# Without it, opening a FIFO waits for somebody who writes into it.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_FLAGS |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_descriptor(path: str | Path, refusal: Callable[[int], str]) -> int:
     """Open a file for reading, unless it is none: reading a FIFO or a device may never end.
+
+    Args:
+        path: The file.
+        refusal: Says what is there instead, by its `st_mode`.
 
     Raises:
         OSError: It cannot be opened, or is no file.
     """
-    _refuse_others(path, path.stat().st_mode)  # opening a device may already do something
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as file:
-        _refuse_others(path, os.fstat(descriptor).st_mode)  # it may have been exchanged since
+
+    def refuse_others(mode: int) -> None:
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, refusal(mode), str(path))
+
+    refuse_others(Path(path).stat().st_mode)  # opening a device may already do something
+    descriptor = os.open(path, _FLAGS)
+    try:
+        refuse_others(os.fstat(descriptor).st_mode)  # it may have been exchanged since
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading, as `open_descriptor` does.
+
+    Raises:
+        OSError: It cannot be opened, or is no file.
+    """
+    with os.fdopen(open_descriptor(path, _refusal), "rb") as file:
         yield file
 
 
@@ -52,7 +79,6 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
     return content
 
 
-def _refuse_others(path: Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        kind = next((name for test, name in _KINDS if test(mode)), "something else")
-        raise OSError(errno.EINVAL, f"is {kind}, not a file", str(path))
+def _refusal(mode: int) -> str:
+    kind = next((name for test, name in _KINDS if test(mode)), "something else")
+    return f"is {kind}, not a file"

@@ -14,8 +14,3 @@ def printable(text: str | os.PathLike[str]) -> str:
     if plain.isprintable():
         return plain
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in plain)
-
-
-def printable_lines(text: str) -> str:
-    """The same for a text whose line breaks are our own: they stay."""
-    return "\n".join(map(printable, text.split("\n")))

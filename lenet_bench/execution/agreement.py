@@ -18,7 +18,7 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.planning.plan_file import StoredPlan, read_plan
 from lenet_bench.planning.stacks import PlannedStack, SweepPlan
-from lenet_bench.records.configuration import read_configuration
+from lenet_bench.records.configuration import flatten, read_configuration
 from lenet_bench.records.provenance import commit, processor, source_digest, versions
 from lenet_bench.records.run_directory import Run, has_ended
 
@@ -141,7 +141,7 @@ def _differing_conditions(
     if stored is None:
         yield "begun by an older lenet-bench, which did not say how it trained"
         return
-    flat, flat_now = _flat(stored), _flat(now)
+    flat, flat_now = flatten(stored), flatten(now)
     for key, value in flat_now.items():
         if key not in ("source", "commit") and flat.get(key) != value:
             yield f"{key}: {flat.get(key)}, now {value}"
@@ -161,8 +161,8 @@ def _differing_runs(
     if not gone:
         return
     new = [name for name in now if name not in old]
-    before = [_flat(_known_configuration(old[name])) for name in gone]
-    after = [_flat(now[name].model_dump(mode="json")) for name in new]
+    before = [flatten(_known_configuration(old[name])) for name in gone]
+    after = [flatten(now[name].model_dump(mode="json")) for name in new]
     if all(before) and after:
         for key in dict.fromkeys(key for each in (*before, *after) for key in each):
             values = [_values(configs, key) for configs in (before, after)]
@@ -200,17 +200,6 @@ def _other_stacks(kept: Sequence[PlannedStack], fresh: SweepPlan) -> list[Planne
         replace(stack, index=first + number)
         for number, stack in enumerate(stack for stack in left if stack.runs)
     ]
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as `a.b`, the data sets left out."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= {} if prefix + key == "datasets" else _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import TYPE_CHECKING, Any
 
+from lenet_bench.common.errors import in_one_line
 from lenet_bench.common.parent import end_with_parent
 from lenet_bench.execution.signals import StopRequest
 
@@ -100,7 +101,7 @@ def _answer(pipe: Connection, act: Callable[[], None]) -> None:
     except EOFError:
         pass  # the parent is gone
     except BaseException as error:
-        _send(pipe, "broken", one_line(error))
+        _send(pipe, "broken", in_one_line(error))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
@@ -149,9 +150,3 @@ def _check(pipe: Connection, configs: Any) -> None:
     except UserError as error:
         problem = str(error)
     _send(pipe, "checked", problem)
-
-
-def one_line(error: BaseException) -> str:
-    """The kind of an error and the first line of its text."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -27,13 +27,13 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from lenet_bench.common.errors import DatasetError, UserError
+from lenet_bench.common.errors import DatasetError, UserError, in_one_line
 from lenet_bench.common.memory import MALLOC_SETTINGS, environment, keep_memory
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset
 from lenet_bench.execution import worker_process
 from lenet_bench.execution.signals import StopRequest, held_back
-from lenet_bench.execution.worker_process import Inherited, Later, one_line
+from lenet_bench.execution.worker_process import Inherited, Later
 from lenet_bench.records.run_directory import Run, has_ended, mark_failed, mark_interrupted
 from lenet_bench.training.loop import train_stack
 from lenet_bench.training.recording import Outcome
@@ -175,7 +175,7 @@ def train_job(
         return _failed(job, str(error))
     except (Exception, SystemExit) as error:  # SystemExit is a user's own module's
         _log.debug("Stack %d cannot start", job.index, exc_info=True)
-        return _failed(job, one_line(error))
+        return _failed(job, in_one_line(error))
 
 
 def _failed(job: StackJob, error: str) -> list[Outcome]:

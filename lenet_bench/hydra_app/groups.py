@@ -8,3 +8,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries `conf` inside the package; a checkout has it beside.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 VERSION_BASE = "1.3"
+
+
+def quote(path: Path) -> str:
+    """Quote a path for Hydra's grammar, whatever characters are in it."""
+    return "'" + str(path).replace("'", r"\'") + "'"

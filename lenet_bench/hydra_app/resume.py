@@ -15,11 +15,11 @@ from pathlib import Path
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.lock import lock_folder
 from lenet_bench.config.errors import ConfigError
-from lenet_bench.execution.sweep import is_finished
+from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import Session
-from lenet_bench.hydra_app.stored_command import PLACES, read_command, stored_command
+from lenet_bench.hydra_app.stored_command import PLACE, read_command, stored_command
 from lenet_bench.planning.plan_file import planned_runs
-from lenet_bench.records.run_directory import ENDED, read_status
+from lenet_bench.records.run_directory import ENDED, has_ended, read_status
 
 KEY = "resume"
 BESIDE = ("resume_anyway=", "hydra.launcher.")  # what may stand beside `resume=DIR`
@@ -67,7 +67,7 @@ def expand(arguments: Sequence[str]) -> tuple[str, ...]:
     own = [item for item in arguments if item.startswith(BESIDE)]
     replaced = {item.partition("=")[0] for item in own}
     kept = [item for item in command.arguments if item.partition("=")[0] not in replaced]
-    return (*kept, *own, f"{command.place}{_quoted(_relative(directory))}")
+    return (*kept, *own, f"{PLACE}{quote(_relative(directory))}")
 
 
 def answer_finished(arguments: Sequence[str], session: Session) -> bool:
@@ -86,7 +86,7 @@ def answer_finished(arguments: Sequence[str], session: Session) -> bool:
     directory = _sweep_directory(arguments)
     if directory is None or not directory.is_dir():
         return False
-    if any("${" in item or item.startswith(("-", "plan=")) for item in arguments):
+    if any("${" in item or item.startswith(("-", "plan=", "hydra.run.dir=")) for item in arguments):
         return False
     try:
         command = read_command(directory)
@@ -100,12 +100,11 @@ def answer_finished(arguments: Sequence[str], session: Session) -> bool:
         return False
     if "hydra.launcher.skip_finished=false" in (item.lower() for item in arguments):
         return False
-    if not all(read_status(run).get("status") in ENDED for run in runs):
+    if not all(has_ended(run) for run in runs):
         return False
-    if not all(is_finished(run) for run in runs):
-        return False
-    number = f"{len(runs):,} run{'' if len(runs) == 1 else 's'}"
-    print(f"{number} finished before; nothing is left to train.", file=sys.stderr)
+    from lenet_bench.execution.progress import count
+
+    print(f"{count(len(runs), 'run')} finished before; nothing is left to train.", file=sys.stderr)
     report = directory / "report.html"
     if _is_newer(report, runs):
         print(f"Report: {report}", file=sys.stderr)
@@ -134,8 +133,8 @@ def how_to_go_on(session: Session) -> str | None:
 
 
 def _sweep_directory(arguments: Sequence[str]) -> Path | None:
-    places = [item for item in arguments if item.startswith(PLACES)]
-    if len(places) != 1 or not places[0].startswith(PLACES[0]):
+    places = [item for item in arguments if item.startswith(PLACE)]
+    if len(places) != 1:
         return None
     text = places[0].partition("=")[2]
     if len(text) > 1 and text[0] == text[-1] == "'":
@@ -149,11 +148,6 @@ def _relative(directory: Path) -> Path:
         return directory.relative_to(Path.cwd())
     except ValueError:
         return directory
-
-
-def _quoted(path: Path) -> str:
-    """As Hydra reads it back, whatever characters are in it."""
-    return "'" + str(path).replace("'", "\\'") + "'"
 
 
 def _is_newer(report: Path, runs: Sequence[Path]) -> bool:

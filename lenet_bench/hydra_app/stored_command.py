@@ -6,21 +6,20 @@ whether they still mean the same.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lenet_bench.common.errors import UserError
-from lenet_bench.common.files import write_atomically
+from lenet_bench.common.files import digest_of_files, write_json
 from lenet_bench.hydra_app.groups import CONF
 from lenet_bench.records.provenance import commit, versions
 
 FILE = "sweep.json"
 
-PLACES = ("hydra.sweep.dir=", "hydra.run.dir=")
-ONCE = (*PLACES, "resume_anyway=")
+PLACE = "hydra.sweep.dir="
+ONCE = (PLACE, "hydra.run.dir=", "resume_anyway=")
 """Arguments that are not repeated: they concern one command, or follow from where the file lies."""
 
 
@@ -32,19 +31,17 @@ class StoredCommand:
         arguments: As typed, without those of `ONCE`.
         folder: Where it was typed; relative paths start there.
         meaning: Tells the configuration files that the arguments refer to from all others.
-        place: The key of its directory, one of `PLACES`.
     """
 
     arguments: tuple[str, ...]
     folder: str
     meaning: str
-    place: str = PLACES[0]
 
 
-def stored_command(arguments: Iterable[str], place: str = PLACES[0]) -> StoredCommand:
+def stored_command(arguments: Iterable[str]) -> StoredCommand:
     """The command of this process, to be stored."""
     kept = tuple(item for item in arguments if not item.startswith(ONCE))
-    return StoredCommand(kept, str(Path.cwd()), meaning(kept), place)
+    return StoredCommand(kept, str(Path.cwd()), meaning(kept))
 
 
 def write_command(command: StoredCommand, directory: Path) -> None:
@@ -53,11 +50,10 @@ def write_command(command: StoredCommand, directory: Path) -> None:
         "arguments": command.arguments,
         "folder": command.folder,
         "meaning": command.meaning,
-        "place": command.place,
         "versions": versions(),
         "commit": commit(),
     }
-    write_atomically(directory / FILE, (json.dumps(content, indent=2) + "\n").encode())
+    write_json(directory / FILE, content)
 
 
 def read_command(directory: Path) -> StoredCommand | None:
@@ -70,8 +66,8 @@ def read_command(directory: Path) -> StoredCommand | None:
     try:
         content = json.loads(file.read_bytes())
         arguments = content["arguments"]
-        texts = [content["folder"], content["meaning"], content["place"]]
-        if not isinstance(arguments, list) or content["place"] not in PLACES:
+        texts = [content["folder"], content["meaning"]]
+        if not isinstance(arguments, list):
             raise TypeError
         if not all(isinstance(text, str) for text in (*arguments, *texts)):
             raise TypeError
@@ -85,12 +81,9 @@ def read_command(directory: Path) -> StoredCommand | None:
 def meaning(arguments: Sequence[str]) -> str:
     """A digest of the configuration files: those of `conf/` and of a `--config-dir`."""
     folders = [CONF, *(Path(folder) for folder in _config_folders(arguments))]
-    digest = hashlib.sha256()
-    for folder in folders:
-        for file in sorted(folder.rglob("*.yaml")):
-            digest.update(str(file.relative_to(folder)).encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return digest_of_files(
+        (folder, file) for folder in folders for file in sorted(folder.rglob("*.yaml"))
+    )
 
 
 def _config_folders(arguments: Sequence[str]) -> Iterable[str]:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, open_dict
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import make_new_folder
 from lenet_bench.common.lock import lock_folder
+from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import current
 from lenet_bench.hydra_app.stored_command import FILE as COMMAND_FILE
 from lenet_bench.hydra_app.stored_command import stored_command, write_command
@@ -62,7 +63,7 @@ class SweepDirectory(Callback):
             _use(directory, f"hydra.sweep.dir={directory}", is_new=True)
             with open_dict(config):
                 # Each job is composed anew, from the overrides.
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{directory}'")
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quote(directory)}")
         with open_dict(config):
             config.hydra.sweep.dir = str(directory)
         # What an earlier command asked for stays, until this one is allowed to change it.

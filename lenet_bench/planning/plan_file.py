@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench.common.errors import UserError
-from lenet_bench.common.files import write_atomically
+from lenet_bench.common.files import write_json
 from lenet_bench.planning.stacks import PlannedStack, SweepPlan
 
 PLAN_FILE = "plan.json"
@@ -54,7 +54,7 @@ def write_plan(stored: StoredPlan, file: Path) -> None:
         content["conditions"] = stored.conditions
     if stored.resumed_anyway:
         content["resumed_anyway"] = stored.resumed_anyway
-    write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
+    write_json(file, content)
 
 
 def read_plan(file: Path) -> StoredPlan | None:

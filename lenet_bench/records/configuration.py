@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_bench.common.files import write_atomically
+from lenet_bench.common.files import write_json
 from lenet_bench.records.damage import (
     DamageError,
     read_json,
@@ -57,8 +57,7 @@ def write_configuration(directory: Path, config: RunConfig, preset: str | None) 
     """Write `config.json` atomically."""
     # Keys with a default are those that only some data sets have, such as `dataset.root`.
     content = {"preset": preset, "config": config.model_dump(mode="json", exclude_defaults=True)}
-    text = json.dumps(content, indent=2) + "\n"
-    write_atomically(directory / FILE, text.encode(), sync=False)
+    write_json(directory / FILE, content, sync=False)
 
 
 def read_configuration(directory: Path) -> StoredConfiguration:
@@ -82,6 +81,20 @@ def read_configuration(directory: Path) -> StoredConfiguration:
 def has_configuration(directory: Path) -> bool:
     """Whether there is a file that should say what was asked for."""
     return any((directory / name).exists() for name in (FILE, OLDER_FILE))
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"init": {"name": "normal", "std": 0.1}}` becomes `init=normal, init.std=0.1`."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{path}.")
+        elif key == "name" and prefix:
+            flat[prefix[:-1]] = value
+        else:
+            flat[path] = json.dumps(value) if isinstance(value, list) else value
+    return flat
 
 
 def _read_older_configuration(directory: Path) -> StoredConfiguration:

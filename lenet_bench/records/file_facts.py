@@ -26,19 +26,6 @@ def facts_of_content(content: bytes, *, table: bool) -> FileFacts:
     return {**rows, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def facts_of_files(directory: Path) -> dict[str, FileFacts]:
-    """The facts of the CSVs of a run directory and of its weights, of those that are there.
-
-    Raises:
-        OSError: One of them cannot be read.
-    """
-    return {
-        name: facts_of_content((directory / name).read_bytes(), table=name in TABLES)
-        for name in (*TABLES, WEIGHTS)
-        if (directory / name).is_file()
-    }
-
-
 def damage(
     directory: Path,
     status: Mapping[str, Any],

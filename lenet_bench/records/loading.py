@@ -7,7 +7,6 @@ name of the file, the line and what is wrong; no other part of such a run is use
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ import pandas as pd
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.text import printable
-from lenet_bench.records.configuration import has_configuration, read_configuration
+from lenet_bench.records.configuration import flatten, has_configuration, read_configuration
 from lenet_bench.records.damage import DamageError
 from lenet_bench.records.file_facts import TABLES, damage
 from lenet_bench.records.run_directory import ENDED
@@ -269,7 +268,7 @@ def _read_run(directory: Path) -> _StoredRun:
 
 def _read_run_once(directory: Path, status: dict[str, Any]) -> _StoredRun:
     stored = read_configuration(directory)
-    config = _flatten(stored.content)
+    config = flatten(stored.content)
     return _StoredRun(
         directory,
         _row(directory, config, stored.preset, status),
@@ -355,20 +354,6 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _count(classes: Any) -> Any:
     return len(classes) if isinstance(classes, list) else classes
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"init": {"name": "normal", "std": 0.1}}` becomes `init=normal, init.std=0.1`."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{path}.")
-        elif key == "name" and prefix:
-            flat[prefix[:-1]] = value
-        else:
-            flat[path] = json.dumps(value) if isinstance(value, list) else value
-    return flat
 
 
 def _tidy(runs: pd.DataFrame) -> pd.DataFrame:

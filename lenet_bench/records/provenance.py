@@ -5,12 +5,13 @@ In: nothing. Out: what `status.json` and `plan.json` say of them.
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+
+from lenet_bench.common.files import digest_of_files
 
 PACKAGES = ("lenet-bench", "torch", "torchvision", "hydra-core", "numpy")
 """Those that take part in the computation."""
@@ -51,11 +52,8 @@ def commit() -> str | None:
 def source_digest() -> str:
     """Sixteen hexadecimal digits that tell the source of `ROOMS` from every other."""
     package = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for file in sorted(path for room in ROOMS for path in (package / room).rglob("*.py")):
-        digest.update(str(file.relative_to(package)).encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    files = sorted(path for room in ROOMS for path in (package / room).rglob("*.py"))
+    return digest_of_files((package, file) for file in files)
 
 
 @cache

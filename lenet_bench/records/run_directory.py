@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_bench.common.files import remove_leftovers, sync_to_disk, write_atomically
+from lenet_bench.common.files import remove_leftovers, sync_to_disk, write_atomically, write_json
 from lenet_bench.records.configuration import FILE as CONFIGURATION
 from lenet_bench.records.configuration import write_configuration
 from lenet_bench.records.damage import DamageError
@@ -214,8 +213,7 @@ class RunRecorder:
 
 def write_status(directory: Path, content: Mapping[str, Any], *, sync: bool = True) -> None:
     """Write `status.json` atomically; numbers that are not finite become null."""
-    text = json.dumps(_finite(content), indent=2) + "\n"
-    write_atomically(directory / STATUS, text.encode(), sync=sync)
+    write_json(directory / STATUS, _finite(content), sync=sync)
 
 
 def read_status(directory: Path) -> dict[str, Any]:

@@ -7,10 +7,9 @@ import io
 import os
 import pickle
 import tarfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torchvision.datasets import CIFAR10, MNIST
 
 from lenet_bench.datasets import DatasetError, download, load, unpacking
 from lenet_bench.datasets.unpacking import unpack
-from tests.datasets.conftest import Server
+from tests.datasets.conftest import Server, serving
 from tests.datasets.test_download import cifar10, idx, serve_cifar, serve_mnist
 
 
@@ -219,19 +218,9 @@ def misbehave(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    class Quiet(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # a client that went away is part of the tests
-
-    http = Quiet(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    address = f"http://127.0.0.1:{http.server_address[1]}"
-    monkeypatch.setattr(CIFAR10, "url", f"{address}/{CIFAR10.filename}")
-    yield answers.append
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    with serving(Handler) as address:
+        monkeypatch.setattr(CIFAR10, "url", f"{address}/{CIFAR10.filename}")
+        yield answers.append
 
 
 Request = BaseHTTPRequestHandler

@@ -16,14 +16,14 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lenet_bench.common.lock import LOCK_FILE
 from lenet_bench.records.run_directory import read_status
-from tests.execution.test_sweep import Sweep, alive
+from tests.execution.real import Sweep, alive
 from tests.faults import preload, read_only, remount, small_disk, without_root_rights
 
 TABLES = ("train.csv", "evaluation.csv", "layers.csv")
@@ -31,22 +31,6 @@ SHORT = (
     "activation=relu,sigmoid", "seed=0,1", "iterations=1200", "probe.every=0", "batch_size=16",
     "device=cpu", "evaluate.every=600", "hydra.launcher.workers=2", "hydra.sweep.dir=sweep",
 )  # fmt: skip
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
-    """Start commands; whatever of them is left is ended."""
-    started: list[Sweep] = []
-
-    def begin(*arguments: str) -> Sweep:
-        started.append(Sweep(tmp_path, *arguments))
-        return started[-1]
-
-    yield begin
-    for sweep in started:
-        if sweep.process.poll() is None:
-            sweep.process.kill()  # its workers die with it
-        sweep.process.wait()
 
 
 def run(

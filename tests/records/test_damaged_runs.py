@@ -15,9 +15,8 @@ import pytest
 
 from lenet_bench.analysis import load_sweep
 from lenet_bench.common.errors import UserError
-from lenet_bench.records.file_facts import facts_of_files
 from lenet_bench.records.run_directory import has_ended, read_status
-from tests.fabricate import descent, make_older, write_run
+from tests.fabricate import descent, facts_of_files, make_older, write_run
 
 Damage = Callable[[Path], object]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lenet_bench.records.file_facts import damage, facts_of_files
+from lenet_bench.records.file_facts import damage
 from lenet_bench.records.run_directory import has_ended, write_status
+from tests.fabricate import facts_of_files
 
 CONTENT = {
     "train.csv": b"iteration,loss\n1,2.5\n2,2.25\n",
