@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -238,6 +239,8 @@ def _start(
     pipe, its_end = context.Pipe()
     arguments = (its_end, os.getpid(), content, *(Inherited(file) for file in inherited))
     process = context.Process(target=target, args=arguments)
+    # Started by the first process otherwise, when it would let signals through again.
+    resource_tracker.ensure_running()
     # A terminal sends Ctrl-C to all processes; workers shall hear of it from this one alone.
     with held_back():
         process.start()

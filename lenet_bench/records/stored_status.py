@@ -6,6 +6,7 @@ it must be.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -22,12 +23,16 @@ _Check = tuple[Callable[[Any], bool], str]
 
 
 def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(value) < 2**53  # which is false for NaN
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)  # the loss of a run that exploded may be any of these
+    except OverflowError:
+        return False  # an integer that no float64 holds
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and _is_number(value) and value >= 0
+    return isinstance(value, int) and _is_number(value) and 0 <= value < 2**53
 
 
 def _is_positive(value: Any) -> bool:

@@ -524,3 +524,12 @@ def test_many_damaged_runs_are_counted(tmp_path: Path) -> None:
 def zeroed_early(content: bytes) -> bytes:
     """A row of NULs."""
     return content.replace(b"\n9,", b"\n\0\0", 1)
+
+
+@pytest.mark.parametrize("loss", [7.789317595480939e30, 1.7976931348623157e308])
+def test_the_loss_of_a_run_that_exploded_is_believed(run: Path, loss: float) -> None:
+    """It is finite, so the run finished; nothing of it must be left out."""
+    status(metrics=read_status(run)["metrics"] | {"train_loss": loss})(run)
+    assert read_status(run)["metrics"]["train_loss"] == loss
+    assert has_ended(run)
+    assert len(load_sweep(run.parent).runs) == 2

@@ -53,7 +53,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a folder": (
         "weights.pt",
         lambda path: path.rename(path.with_name("w")) and path.mkdir(),  # type: ignore[func-returns-value]
-        "cannot be read: Is a directory",
+        "cannot be read: is a directory, not a file",
     ),
 }
 
