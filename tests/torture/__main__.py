@@ -47,7 +47,10 @@ PLACES = {
     "in a probe": ["training.probes:Probe.measure:3", "training.probes:Probe.measure:1"],
     "in an evaluation": ["training.loop:evaluate:5", "training.loop:evaluate:2"],
     "in the final test": ["training.loop:evaluate_model:1", "training.loop:evaluate_model:1"],
-    "while a checkpoint is written": ["records.checkpoint:write:3", "records.checkpoint:write:1"],
+    "while a checkpoint is written": [
+        "records.checkpoint:CheckpointFile.write:3",
+        "records.checkpoint:CheckpointFile.write:1",
+    ],
     "while the weights are written": ["records.run_directory:RunRecorder.weights:2"],
     "while the plan is written": ["planning.plan_file:write_plan:1"],
     "in the report": ["reporting.report:write_report:1"],
