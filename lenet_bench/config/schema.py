@@ -164,7 +164,7 @@ class EvaluateConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """Iterations between checkpoints of `weights.pt`; 0 keeps only the last."""
+    """Iterations between checkpoints; 0 makes them only when a run is stopped."""
 
     every: CountOrZero
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lenet_bench.config.schema import RunConfig
+from lenet_bench.model.stack import Stack
 from lenet_bench.records.checkpoint import read_checkpoint
 from lenet_bench.records.run_directory import Run, read_status
 from lenet_bench.training.loop import train_stack
@@ -186,6 +187,43 @@ def test_runs_that_have_ended_are_computed_and_left_alone(
     assert train_stack(runs_of(configs, tmp_path), load(configs[0])) == []
     again = train_stack(runs_of(configs, tmp_path), load(configs[0]), anew=True)
     assert [outcome.status for outcome in again] == ["finished"] * 3
+
+
+def test_the_halves_of_a_stack_go_on_as_halves(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU whose memory holds two runs, in both attempts."""
+    configs = [configure(*SMALL, f"seed={seed}") for seed in range(4)]
+    undisturbed: dict[str, bytes] = {}
+    for number in (0, 2):
+        found = whole(configs[number : number + 2], tmp_path / f"whole{number}")
+        undisturbed |= {f"{int(key[0]) + number}{key[1:]}": found[key] for key in found}
+    tried: list[int] = []
+    forward = Stack.forward
+
+    def limited(stack: Stack, *arguments: Any, **options: Any) -> Tensor:
+        tried.append(stack.runs)
+        if stack.runs > 2:
+            raise torch.OutOfMemoryError("no room for more than two")
+        return forward(stack, *arguments, **options)
+
+    monkeypatch.setattr(Stack, "forward", limited)
+    folder, checkpoint = tmp_path / "parts", tmp_path / "parts" / "c" / "stack-3.ckpt"
+    folder.mkdir()
+    runs, data = runs_of(configs, folder), load(configs[0])
+    asked = iter(range(10**6))
+    train_stack(runs, data, checkpoint=checkpoint, stopped=lambda: next(asked) >= 70)
+    assert list(dict.fromkeys(tried)) == [4, 2]
+    # The first half had ended; the second was stopped.
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["stack-3.1.ckpt"]
+    tried.clear()
+    seen: list[int] = []
+    train_stack(runs, data, checkpoint=checkpoint, progress=seen.append)
+    assert set(tried) == {2}
+    assert seen == sorted(seen)
+    assert seen[-1] == 4 * 54
+    assert content(configs, folder) == undisturbed
+    assert not checkpoint.parent.exists()
 
 
 # --- damage ---------------------------------------------------------------------------------------
