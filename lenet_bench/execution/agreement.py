@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig
@@ -21,6 +21,9 @@ from lenet_bench.planning.stacks import PlannedStack, SweepPlan
 from lenet_bench.records.configuration import flatten, read_configuration
 from lenet_bench.records.provenance import commit, processor, source_digest, versions
 from lenet_bench.records.run_directory import Run, has_ended
+
+if TYPE_CHECKING:
+    import torch
 
 SHOWN = 4  # names or values in a line of what differs
 
@@ -37,15 +40,20 @@ class ChangedSweepError(UserError):
         )
 
 
-def conditions_now(devices: Iterable[str]) -> dict[str, Any]:
+def conditions_now(devices: Iterable[torch.device]) -> dict[str, Any]:
     """What decides the numbers of a run besides its configuration, its stack and its data."""
     import torch
 
+    from lenet_bench.training.devices import gpu_name
+
+    devices = sorted(devices, key=str)
+    gpus = [name for device in devices if (name := gpu_name(device)) is not None]
     return {
         "versions": versions(),
         "source": source_digest(),
         "commit": commit(),
-        "device": ", ".join(sorted(devices)),
+        "device": ", ".join(map(str, devices)),
+        "device_name": ", ".join(gpus) or None,
         "processor": processor(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
     }

@@ -173,7 +173,7 @@ def _agreed_plan(
     )
 
     configs = {directory: run.config for directory, run in runs.items()}
-    conditions = conditions_now(str(device) for device in _devices(configs.values()))
+    conditions = conditions_now(_devices(configs.values()))
     fresh = make_plan(configs, options)
     if options.skip_finished:
         stored, differences = agree(plan_file, runs, finished, fresh, conditions)
@@ -227,7 +227,7 @@ def _jobs(
             runs[stack.runs[0]].config.dataset.model_dump_json(),
             checkpoint=_checkpoints(plan_file) / f"stack-{stack.index}.ckpt",
             threads=stack.threads,
-            facts={**facts, "threads": stack.threads, "workers": stored.plan.workers},
+            facts={**facts, "workers": stored.plan.workers},
             anew=not options.skip_finished,
         )
         for stack in stored.plan.stacks

@@ -1,7 +1,7 @@
 """Devices and number formats: what `device=` and `precision=` mean on this machine.
 
-In: names from the configuration. Out: torch's devices and dtypes, and how much memory a stack may
-take on a GPU.
+In: names from the configuration. Out: torch's devices and dtypes, the name of a GPU, and how much
+memory a stack may take on it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.records.provenance import processor
 
 GPU_SHARE = 0.8  # of its memory; the rest is for the libraries, the data and fragments
 
@@ -47,6 +48,13 @@ def find_device(name: str, precision: str) -> torch.device:
         if precision == "float64":
             raise UserError(f"device={name}: MPS has no float64; use device=cpu")
     return device
+
+
+def gpu_name(device: torch.device) -> str | None:
+    """The name of a GPU as its maker calls it; None where the device is none."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return processor() if device.type == "mps" else None  # Apple's are one chip
 
 
 def gpu_memory(devices: Iterable[torch.device]) -> int:

@@ -141,8 +141,15 @@ def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
     setup = set_up([run.config for run in job.runs], job.dataset)
     facts = {**facts_of(setup, job.dataset), **job.facts}
     size = len(job.runs)
-    stacks = [{"index": job.index, "size": size, "position": n} for n in range(size)]
-    each = [{**facts, "stack": stack} for stack in stacks]
+    stack = {
+        "index": job.index,
+        "size": size,
+        "runs": [run.directory.name for run in job.runs],
+    }
+    each = [
+        {**facts, "seed": run.config.seed, "stack": {**stack, "position": n}}
+        for n, run in enumerate(job.runs)
+    ]
     recording = StackRecording(job.runs, ended, setup, each, job.progress)
     fingerprint = job.dataset.fingerprint
     checkpoints = Checkpoints(job.checkpoint, setup, job.runs, fingerprint, recording)

@@ -22,7 +22,7 @@ from lenet_bench.training.build import (
     build_stack,
     learning_rate_of_each_iteration,
 )
-from lenet_bench.training.devices import COMPUTE_TYPES, PARAMETER_TYPES, find_device
+from lenet_bench.training.devices import COMPUTE_TYPES, PARAMETER_TYPES, find_device, gpu_name
 from lenet_bench.training.probes import Probe
 from lenet_bench.training.stacked_optimizer import StackedOptimizer
 
@@ -140,6 +140,8 @@ def facts_of(setup: Setup, dataset: Dataset) -> dict[str, Any]:
     return {
         "iterations": setup.iterations,
         "device": str(setup.device),
+        "device_name": gpu_name(setup.device),
+        "threads": torch.get_num_threads(),
         "dataset": {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
