@@ -119,7 +119,7 @@ def _train(command: session.Session, traceback_wanted: bool) -> object:
     except Exception as error:
         # Whatever it was, what has been trained is reported.
         known = (HydraException, OmegaConfBaseException, ValueError)
-        surrounding = explain_surroundings(error)
+        surrounding = explain_surroundings(error, command.directory)
         if traceback_wanted or not (surrounding or isinstance(error, known)):
             traceback.print_exc()
         else:
@@ -147,7 +147,8 @@ def _conclude(directory: Path, answer: Answer, *, is_new: bool) -> int:
     statuses = [read_status(path.parent).get("status") for path in directory.glob("*/status.json")]
     if not statuses:
         if is_new and directory.exists():  # nobody has deleted it meanwhile
-            shutil.rmtree(directory)  # only what Hydra prepared for runs that never began
+            # Only what Hydra prepared for runs that never began; on a broken disk it stays.
+            shutil.rmtree(directory, ignore_errors=True)
         return 0
     answer.again = f"lenet-bench-report {shlex.quote(str(directory))}"
     try:

@@ -69,9 +69,13 @@ def open_atomically(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         sync: As in `write_atomically`.
 
     Raises:
-        OSError: It cannot be written; the old one is still there.
+        OSError: It cannot be written; the old one is still there. It names `path`.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -85,8 +89,9 @@ def open_atomically(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):  # its folder may be gone
             Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # of a write that failed, which does not know it
+        # A write that failed does not know it; nobody knows the temporary name.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename, error.filename2 = str(path), None
         raise
     if sync:
         sync_to_disk(path.parent)
@@ -120,7 +125,7 @@ def sync_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(descriptor)
 

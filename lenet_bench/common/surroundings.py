@@ -10,11 +10,14 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 # Figures are drawn without a window. A notebook hands down a backend that only it can load.
 OF_COMMANDS = {"MPLBACKEND": "agg"}
 # A new Python process searches the current folder first, where a `random.py` may lie.
 OF_WORKERS = {**OF_COMMANDS, "PYTHONSAFEPATH": "1"}
+
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -32,8 +35,13 @@ def surroundings(settings: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def explain_surroundings(error: BaseException) -> str | None:
-    """An error that the machine caused, in a line for the user; None for any other."""
+def explain_surroundings(error: BaseException, folder: Path | None = None) -> str | None:
+    """An error that the machine caused, in a line for the user; None for any other.
+
+    Args:
+        error: The error.
+        folder: Where the command writes; named if a disk fails and the error names no file.
+    """
     text = " ".join(str(error).split())
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
     out_of_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
@@ -42,6 +50,6 @@ def explain_surroundings(error: BaseException) -> str | None:
     if isinstance(error, ImportError):
         return f"a library cannot be loaded ({named}); install lenet-bench anew"
     if isinstance(error, OSError):
-        name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or named}"
+        place = error.filename or (folder if error.errno in _OF_DISKS else None)
+        return f"{place}: {error.strerror or named}" if place else error.strerror or named
     return None

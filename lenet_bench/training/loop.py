@@ -6,6 +6,7 @@ In: the runs of a stack and a data set. Out: for each run a directory that tells
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -172,7 +173,8 @@ def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
         if not _comes_from_surroundings(error):
             checkpoints.remove()  # a mended module is to be trained from the beginning
     if all(outcome.status in ENDED for outcome in recording.outcomes):
-        checkpoints.remove()
+        with contextlib.suppress(OSError):  # nobody needs it any more, and it does no harm
+            checkpoints.remove()
     return recording.outcomes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,14 @@ def test_an_error_of_the_machine_is_one_line(error: Exception, says: str) -> Non
     assert line is not None
     assert line.startswith(says)
     assert "\n" not in line
+
+
+def test_an_error_of_a_disk_names_where_the_command_writes() -> None:
+    """A write that fails knows no file. Other errors have nothing to do with the disk."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert explain_surroundings(full, Path("runs/mine")) == "runs/mine: No space left on device"
+    many = OSError(errno.EMFILE, "Too many open files")
+    assert explain_surroundings(many, Path("runs/mine")) == "Too many open files"
 
 
 def test_an_error_of_the_program_is_none_of_the_machine() -> None:

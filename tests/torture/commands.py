@@ -22,6 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
+SHORT = -1  # instead of an errno: no failure, but writes that take half of their bytes
 
 
 def missing() -> str | None:
@@ -87,6 +88,7 @@ class Server:
         *,
         at: int = 0,
         error: int = 0,
+        once: bool = False,
         report: bool = False,
     ) -> Ended:
         """Run the command.
@@ -95,7 +97,9 @@ class Server:
             arguments: Of `lenet-bench`; the sweep directory is added.
             sweep: The sweep directory, absolute.
             at: The operation on its files that is hit; 0 for none.
-            error: The errno that this operation and those behind it fail with; 0 kills instead.
+            error: The errno that this operation and those behind it fail with; 0 kills instead,
+                `SHORT` lets every write take half of its bytes.
+            once: Only this operation fails.
             report: Whether the report is written.
         """
         self._counter.write_bytes(bytes(8))
@@ -104,7 +108,7 @@ class Server:
         wanted = {
             "arguments": [*arguments, f"hydra.sweep.dir={sweep}"],
             "folder": str(self._folder),
-            "arm": [str(sweep), str(self._counter), str(self._log), at, error],
+            "arm": [str(sweep), str(self._counter), str(self._log), at, error, once],
             "output": str(output),
             "report": report,
         }

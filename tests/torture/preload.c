@@ -3,11 +3,13 @@
  *
  * In, from the environment: TORTURE_FOLDER (absolute), TORTURE_COUNTER (a file of 8 bytes that all
  * processes share), TORTURE_LOG (a line per operation), TORTURE_AT (which operation; 0: none),
- * TORTURE_ERROR (an errno; 0: kill). `torture_arm` sets the same in a process that was forked.
+ * TORTURE_ERROR (an errno; 0: kill), TORTURE_ONCE (1: only that operation fails). `torture_arm` sets
+ * the same in a process that was forked.
  *
- * A write that is hit is torn: half of its bytes are written first. Other operations are hit before
- * they begin. A failure lasts: from the chosen operation on, everything that needs space or a
- * working disk fails.
+ * A write that is killed is torn: half of its bytes are written first. Other operations are hit
+ * before they begin. A failure lasts unless it is to happen once: from the chosen operation on,
+ * everything fails that needs what is missing. Removing and shortening need no space. Who has too
+ * many files open can still use them. The error -1 is none: each write takes half of its bytes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -27,10 +29,12 @@
 static char folder[PATH_MAX];
 static long at;
 static int error_number;
+static int once;
 static volatile long *counter;
 static int log_file = -1;
 
-void torture_arm(const char *path, const char *counter_path, const char *log_path, long number, int error)
+void torture_arm(const char *path, const char *counter_path, const char *log_path, long number, int error,
+                 int only_once)
 {
     int file = syscall(SYS_openat, AT_FDCWD, counter_path, O_RDWR | O_CLOEXEC, 0);
     void *memory = file < 0 ? MAP_FAILED : mmap(NULL, sizeof(long), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -43,6 +47,7 @@ void torture_arm(const char *path, const char *counter_path, const char *log_pat
     snprintf(folder, sizeof folder, "%s", path);
     at = number;
     error_number = error;
+    once = only_once;
 }
 
 __attribute__((constructor)) static void begin(void)
@@ -50,7 +55,7 @@ __attribute__((constructor)) static void begin(void)
     const char *path = getenv("TORTURE_FOLDER");
     if (path)
         torture_arm(path, getenv("TORTURE_COUNTER"), getenv("TORTURE_LOG"), atol(getenv("TORTURE_AT")),
-                    atoi(getenv("TORTURE_ERROR")));
+                    atoi(getenv("TORTURE_ERROR")), atoi(getenv("TORTURE_ONCE")));
 }
 
 static int inside(const char *path)
@@ -78,7 +83,9 @@ static int hit(const char *name, const char *path)
     int length = snprintf(line, sizeof line, "%ld %s %s\n", number, name, path + strlen(folder));
     if (log_file >= 0)
         syscall(SYS_write, log_file, line, length);
-    return at && (number == at || (error_number && number > at));
+    if (!at || number < at || (number > at && (!error_number || once)))
+        return 0;
+    return error_number != EMFILE || !strcmp(name, "open");
 }
 
 static void die(void)
@@ -95,8 +102,10 @@ static void die(void)
     if (hit(name, path)) {                    \
         if (!error_number)                    \
             die();                            \
-        errno = error_number;                 \
-        return -1;                            \
+        if (error_number > 0) {               \
+            errno = error_number;             \
+            return -1;                        \
+        }                                     \
     }
 
 ssize_t write(int file, const void *bytes, size_t count)
@@ -107,8 +116,11 @@ ssize_t write(int file, const void *bytes, size_t count)
             syscall(SYS_write, file, bytes, count / 2);
             die();
         }
-        if (__atomic_load_n(counter, __ATOMIC_SEQ_CST) == at && count > 1)
-            return syscall(SYS_write, file, bytes, count / 2); /* a full disk takes what still fits */
+        int first = __atomic_load_n(counter, __ATOMIC_SEQ_CST) == at && !once;
+        if (count > 1 && (error_number < 0 || first)) /* a full disk takes what still fits */
+            return syscall(SYS_write, file, bytes, count / 2);
+        if (error_number < 0)
+            return syscall(SYS_write, file, bytes, count);
         errno = error_number;
         return -1;
     }
@@ -127,31 +139,69 @@ ssize_t write(int file, const void *bytes, size_t count)
 ON_FILE(int, fsync, (int file), (file))
 ON_FILE(int, fdatasync, (int file), (file))
 
-/* Removing and shortening need no space: only a kill hits them. */
-#define FREES(name, path)                     \
-    if (hit(name, path) && !error_number)     \
-        die();
+/* Removing and shortening work where only space is missing. */
+#define FREES(name, path)                                                     \
+    if (error_number == ENOSPC || error_number == EDQUOT)                     \
+        hit(name, path);                                                      \
+    else                                                                      \
+        HIT(name, path)
 
 int ftruncate(int file, off_t length)
 {
     char path[PATH_MAX];
-    if (file_inside(file, path))
+    if (file_inside(file, path)) {
         FREES("ftruncate", path)
+    }
     return NEXT(ftruncate)(file, length);
 }
 
 int ftruncate64(int file, off64_t length)
 {
     char path[PATH_MAX];
-    if (file_inside(file, path))
+    if (file_inside(file, path)) {
         FREES("ftruncate", path)
+    }
     return NEXT(ftruncate64)(file, length);
+}
+
+int truncate(const char *path, off_t length)
+{
+    if (inside(path)) {
+        FREES("truncate", path)
+    }
+    return NEXT(truncate)(path, length);
+}
+
+int truncate64(const char *path, off64_t length)
+{
+    if (inside(path)) {
+        FREES("truncate", path)
+    }
+    return NEXT(truncate64)(path, length);
+}
+
+int unlinkat(int file, const char *name, int flags)
+{
+    char path[PATH_MAX];
+    if (file_inside(file, path)) { /* as the removal of a whole folder does it */
+        FREES("unlinkat", path)
+    }
+    return NEXT(unlinkat)(file, name, flags);
+}
+
+int rmdir(const char *path)
+{
+    if (inside(path)) {
+        FREES("rmdir", path)
+    }
+    return NEXT(rmdir)(path);
 }
 
 int unlink(const char *path)
 {
-    if (inside(path))
+    if (inside(path)) {
         FREES("unlink", path)
+    }
     return NEXT(unlink)(path);
 }
 

@@ -27,9 +27,9 @@ def answer(wanted: dict[str, Any]) -> None:
     os.chdir(wanted["folder"])
     sys.argv = ["lenet-bench", *wanted["arguments"]]
     if wanted["arm"]:
-        folder, counter, log, number, error = wanted["arm"]
+        folder, counter, log, number, error, once = wanted["arm"]
         ctypes.CDLL(None).torture_arm(
-            os.fsencode(folder), os.fsencode(counter), os.fsencode(log), number, error
+            os.fsencode(folder), os.fsencode(counter), os.fsencode(log), number, error, once
         )
     entry.main()
 

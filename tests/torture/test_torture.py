@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.torture.__main__ import Totals, kill_at_operations
-from tests.torture.commands import Server, missing
+from tests.torture.commands import SHORT, Server, missing
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,3 +39,20 @@ def _is_unharmed(totals: Totals, trials: int) -> None:
 def test_a_kill_at_an_operation_on_the_records_loses_nothing(server: Server, folder: Path) -> None:
     """The same command to the end: the same bytes as undisturbed."""
     _is_unharmed(kill_at_operations(server, folder, print, range(5, 10_000, 23)), 5)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
+def test_a_failing_disk_loses_nothing(server: Server, folder: Path, error: int) -> None:
+    """From an operation on everything fails: one line, exit code 1, and the same bytes later."""
+    _is_unharmed(kill_at_operations(server, folder, print, range(11, 10_000, 83), error), 4)
+
+
+def test_an_operation_that_fails_once_loses_nothing(server: Server, folder: Path) -> None:
+    """A command that ends well all the same has written what an undisturbed one does."""
+    numbers = range(30, 10_000, 83)
+    _is_unharmed(kill_at_operations(server, folder, print, numbers, errno.EIO, once=True), 3)
+
+
+def test_writes_that_take_a_part_of_their_bytes_lose_nothing(server: Server, folder: Path) -> None:
+    """As the system is free to do, and network disks do."""
+    _is_unharmed(kill_at_operations(server, folder, print, [1], SHORT), 2)
