@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+)
 
 from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.choices.custom import check_custom_path
@@ -196,6 +203,7 @@ class RunConfig(Section):
     precision: Literal["float32", "float64", "bfloat16"]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     report: ReportConfig
+    reproducible: bool = False
     # These say what the command does, nothing about the run: they are in no dump, no fingerprint.
     plan: Annotated[bool, Field(exclude=True)] = False
     resume_anyway: Annotated[bool, Field(exclude=True)] = False
@@ -203,6 +211,14 @@ class RunConfig(Section):
     def __reduce__(self) -> tuple[Callable[..., RunConfig], tuple[dict[str, object]]]:
         """Pickle as plain values: the models of the choices are made at import."""
         return RunConfig.model_validate, (self.model_dump(),)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked_for(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `reproducible` where it is false: then it changes nothing, no fingerprint."""
+        content: dict[str, Any] = dump(self)
+        if not self.reproducible:
+            content.pop("reproducible", None)
+        return content
 
     @property
     def fingerprint(self) -> str:

@@ -99,9 +99,12 @@ def agree(
         for members in [[os.path.relpath(run, file.parent) for run in stack.runs]]
         if stack.threads and all(name in names for name in members)
     ]
-    if begun and stored.plan.workers != fresh.workers:
+    # The bits of a run that is alone in its stack on one thread depend on neither.
+    alone = {name for name, run in names.items() if runs[run].config.reproducible}
+    shared = [run for name, run in old.items() if run in begun and name not in alone]
+    if shared and stored.plan.workers != fresh.workers:
         differences.append(f"workers: {stored.plan.workers}, now {fresh.workers}")
-    elif begun and old.keys() == names.keys() and not _same_stacks(kept, fresh.stacks):
+    elif shared and old.keys() == names.keys() and not _same_stacks(kept, fresh.stacks):
         sizes = [_listed(len(stack.runs) for stack in each) for each in (kept, fresh.stacks)]
         differences.append(
             f"runs in each stack: {sizes[0]}, now {sizes[1]} (another stack_size or memory)"

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.machine import available_cores
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution import sweep
 from lenet_bench.execution.options import EngineOptions, parse_engine_options
@@ -90,8 +91,10 @@ def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig, *, giv
     finished = {run for run in runs if known and sweep.is_finished(run)}
     plan = sweep.make_plan(runs, options)
     on_cpu = sweep.trains_on_cpu(runs.values())
-    busy = min(plan.workers, len(plan.stacks))
-    rate = measured_rate(busy) / busy * EFFICIENCY if on_cpu else None  # of each worker
+    threads = min(stack.threads for stack in plan.stacks)
+    # As many as would use all cores, even where fewer stacks are trained.
+    at_once = max(min(plan.workers, len(plan.stacks)), len(available_cores()) // threads)
+    rate = measured_rate(at_once) / at_once * EFFICIENCY if on_cpu else None  # of each worker
 
     console = Console(highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -188,6 +191,10 @@ def _totals(
         f"{count(len(runs), 'run')} in {count(len(plan.stacks), 'stack')}, "
         f"{count(min(plan.workers, len(plan.stacks)), 'worker')}; nothing was trained."
     ]
+    if alone := sum(config.reproducible for config in runs.values()):
+        lines.append(
+            f"reproducible=true: a stack of its own and one thread for {count(alone, 'run')}."
+        )
     if known:
         verb = "is" if len(finished) == 1 else "are"
         lines.append(f"{count(len(finished), 'run')} {verb} finished and not in the time.")

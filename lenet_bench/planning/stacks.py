@@ -2,7 +2,8 @@
 
 In: all runs of a sweep, what each will cost, and the number of workers. Out: stacks, the most
 expensive first. Every run is in exactly one stack, and the runs of a stack agree in everything that
-the batched program shares. `pack` is a pure function. `plan_sweep` asks the machine for its memory
+the batched program shares. A run with `reproducible=true` is alone and on one thread, so that its
+bits depend on no other. `pack` is a pure function. `plan_sweep` asks the machine for its memory
 first, and returns the plan that a sweep keeps; the plan does not depend on what is trained already.
 """
 
@@ -119,7 +120,7 @@ def plan_sweep(
                 max(estimates[member].iterations for member in members),
                 _operations(members, estimates),
                 sum(estimates[member].bytes for member in members),
-                each,
+                1 if configs[members[0]].reproducible else each,
             )
             for index, members in enumerate(stacks)
         ),
@@ -151,7 +152,7 @@ def pack(
     Args:
         configs: The runs of a sweep.
         workers: How many stacks are trained at the same time.
-        stack_size: The most runs in a stack; None chooses.
+        stack_size: The most runs in a stack; None chooses. A run with `reproducible=true` is alone.
         estimates: What each run costs; without, each costs its budget and no memory.
         memory: Bytes that a stack may take; None for no bound. A run that takes more than that is
             a stack of its own.
@@ -176,6 +177,8 @@ def pack(
     for key, members in families.items():
         most = max(costs[index].bytes for index in members)
         fits = limit if memory is None or not most else min(limit, max(1, memory // most))
+        if configs[members[0]].reproducible:
+            fits = 1
         fewest[key] = -(-len(members) // fits)
     pieces = _choose_pieces(families, fewest, costs, workers)
     stacks = [

@@ -37,8 +37,10 @@ OUTCOMES = (
 )
 """The columns of `Sweep.runs` that are no configuration: names, outcomes, origins."""
 
-BOOKKEEPING = ("device", "dataset.root", "checkpoint", "evaluate", "probe", "report")
-"""Keys that decide what is recorded and where, but not what is trained.
+BOOKKEEPING = (
+    *("device", "reproducible", "dataset.root", "checkpoint", "evaluate", "probe", "report"),
+)
+"""Keys that decide what is recorded and where, and how sums are rounded, but not what is trained.
 
 Two runs that differ only in these are the same experiment.
 """

@@ -271,6 +271,23 @@ def test_a_gpu_takes_more_runs_at_once(configure: Configure, tmp_path: Path) -> 
     assert [len(stack.runs) for stack in half] == [50, 50]
 
 
+def test_reproducible_runs_are_alone_on_one_thread(configure: Configure, tmp_path: Path) -> None:
+    """Whatever else is asked for; the others are packed as they would be without them."""
+    others = {tmp_path / f"other-{seed}": configure(seed=seed) for seed in range(6)}
+    alone = {
+        tmp_path / f"alone-{seed}": configure(seed=seed, reproducible=True) for seed in range(3)
+    }
+    plan = plan_sweep({**alone, **others}, workers=2, stack_size=6, threads=lambda _: 4)
+    stacks = {stack.runs: stack.threads for stack in plan.stacks}
+    assert {runs: threads for runs, threads in stacks.items() if runs[0] in alone} == {
+        (run,): 1 for run in alone
+    }
+    rest = {runs: threads for runs, threads in stacks.items() if runs[0] in others}
+    assert sorted(run for runs in rest for run in runs) == sorted(others)
+    assert len(rest) < len(others)
+    assert set(rest.values()) == {4}
+
+
 # --- the plan that is kept ------------------------------------------------------------------------
 
 
