@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -89,7 +90,7 @@ def lock_folder(folder: Path, asked_for: str | None = None) -> FolderLock:
         try:
             lock, holder = _try_to_lock(path)
         except OSError as error:
-            raise UserError(f"{name}: cannot be written to ({error.strerror})") from None
+            raise UserError(_not_writable(name, path, error)) from None
         if lock is not None:
             return lock
         # A command that was killed leaves the lock to its workers, which end at once; one that has
@@ -101,6 +102,13 @@ def lock_folder(folder: Path, asked_for: str | None = None) -> FolderLock:
             said = True
             print(f"{name}: waiting for the workers of a command that is gone", file=sys.stderr)
         time.sleep(BETWEEN_LOOKS)
+
+
+def _not_writable(name: str, path: Path, error: OSError) -> str:
+    if os.path.lexists(path):  # whoever left it there, it is in the way
+        why = f"cannot be locked ({error.strerror})"
+        return f"{name}: {path} {why}; remove it if no command writes there"
+    return f"{name}: cannot be written to ({error.strerror})"
 
 
 def _refusal(name: str, path: Path, holder: _Holder | None) -> str:
@@ -115,8 +123,12 @@ def _refusal(name: str, path: Path, holder: _Holder | None) -> str:
 
 
 def _try_to_lock(path: Path) -> tuple[FolderLock | None, _Holder | None]:
-    """Take a lock if it is free; else say who holds it, as far as that is known."""
-    flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
+    """Take a lock if it is free; else say who holds it, as far as that is known.
+
+    A link is not followed: where it leads, somebody's file would be emptied.
+    """
+    flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # a FIFO
     try:
         descriptor, is_new = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666), True
     except FileExistsError:
@@ -126,6 +138,8 @@ def _try_to_lock(path: Path) -> tuple[FolderLock | None, _Holder | None]:
             return None, None
     held: bool | None = None
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file")
         held = _flock(descriptor)
         if held is None:  # no locks here
             held = is_new

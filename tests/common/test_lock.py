@@ -44,6 +44,40 @@ NO_LOCKS = """
 int flock(int descriptor, int operation) { errno = ENOLCK; return -1; }
 """
 
+RACE = """
+import os, sys, time
+from pathlib import Path
+from lenet_bench.common import lock
+from lenet_bench.common.errors import UserError
+folder, rounds, processes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+lock.PATIENCE = 5.0
+
+def compete(start):
+    while time.monotonic() < start:
+        pass
+    try:
+        held = lock.lock_folder(folder)
+    except UserError as error:
+        return 1 if " on host " in str(error) else 2
+    try:
+        os.mkdir(folder / "inside")  # fails if somebody else is inside
+    except FileExistsError:
+        return 3
+    time.sleep(0.1)
+    os.rmdir(folder / "inside")
+    held.release()
+    return 0
+
+for number in range(rounds):
+    start, children = time.monotonic() + 0.02, []
+    for _ in range(processes):
+        child = os.fork()
+        if not child:
+            os._exit(compete(start))
+        children.append(child)
+    print(*sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -138,6 +172,70 @@ def test_a_lock_of_a_folder_that_was_replaced_is_left_alone(tmp_path: Path) -> N
     assert (tmp_path / LOCK_FILE).exists()
     newer.release()
     assert not (tmp_path / LOCK_FILE).exists()
+
+
+@pytest.mark.parametrize("locks", ["with locks", "without locks"])
+def test_of_two_that_start_at_once_one_is_refused(
+    tmp_path: Path, locks: str, without_locks: dict[str, str]
+) -> None:
+    """In the same millisecond, twenty times; never are two inside."""
+    environment = without_locks if locks == "without locks" else {}
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, str(tmp_path), "20", "2"],
+        capture_output=True, text=True, env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+    rounds = done.stdout.splitlines()
+    assert len(rounds) == 20, done.stderr
+    assert set(rounds) <= {"0 0", "0 1"}  # the first may have left before the second came
+    assert rounds.count("0 1") > 10
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what lies in the way -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("directory", "Is a directory"),
+        ("FIFO", "it is not a file"),
+        ("link", "Too many levels of symbolic links"),
+        ("dangling link", "Too many levels of symbolic links"),
+    ],
+)
+def test_what_is_no_lock_is_refused_and_left_alone(tmp_path: Path, kind: str, reason: str) -> None:
+    """A link least of all is followed: the file that it leads to would be emptied."""
+    folder, precious = tmp_path / "sweep", tmp_path / "precious"
+    folder.mkdir()
+    path = folder / LOCK_FILE
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(precious)
+    if kind == "link":
+        precious.write_text("mine")
+    start = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        lock_folder(folder, "hydra.sweep.dir=D")
+    assert time.monotonic() - start < 1
+    assert str(caught.value) == (
+        f"hydra.sweep.dir=D: {path} cannot be locked ({reason}); "
+        "remove it if no command writes there"
+    )
+    assert os.path.lexists(path)
+    assert precious.exists() == (kind == "link")
+    assert kind != "link" or precious.read_text() == "mine"
+
+
+def test_a_lock_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).touch(0o400)
+    done = attempt(tmp_path, prefix=without_root_rights())
+    assert done.stderr == (
+        f"hydra.sweep.dir=D: {tmp_path / LOCK_FILE} cannot be locked (Permission denied); "
+        "remove it if no command writes there\n"
+    )
 
 
 # --- file systems without locks -------------------------------------------------------------------
