@@ -6,6 +6,7 @@ In: an error of pydantic's and the configuration it was found in. Out: one line,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -46,9 +47,18 @@ def describe(error: ErrorDetails, composed: Mapping[str, Any]) -> str:
         message = f"must be {_in_words(schema)}"
         if kind == "finite_number":
             message = message.replace("a number", "a finite number")
-    return f"{key}={as_typed(value)}: {message}"
+    return f"{key}={as_typed(value)}: {message}{_hint_at_quotes(value)}"
 
 
+def _hint_at_quotes(value: object) -> str:
+    """A hint at text that would be a number or a switch without its quotes."""
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, str) and re.fullmatch(_NUMBER_OR_SWITCH, item.strip(), re.I):
+            return f"; '{item}' stands in quotes, which make it text: leave them out"
+    return ""
+
+
+_NUMBER_OR_SWITCH = r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|true|false|null"
 _BEYOND_A_BOUND = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _NOUNS = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
 _BOUNDS = {

@@ -201,7 +201,7 @@ class RunConfig(Section):
     evaluate: EvaluateConfig
     checkpoint: CheckpointConfig
     precision: Literal["float32", "float64", "bfloat16"]
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$")]
     report: ReportConfig
     reproducible: bool = False
     # These say what the command does, nothing about the run: they are in no dump, no fingerprint.

@@ -7,6 +7,7 @@ every value of a sweep, the sweeps of a preset included.
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,12 +19,18 @@ from omegaconf import DictConfig
 from lenet_bench.config.errors import ConfigError
 from lenet_bench.hydra_app.composer import Composer
 from lenet_bench.hydra_app.explain import explain
-from lenet_bench.hydra_app.hydra_settings import check_settings, launcher_problems
+from lenet_bench.hydra_app.hydra_settings import (
+    check_settings,
+    launcher_problems,
+    structure_problems,
+)
 from lenet_bench.hydra_app.keys import unknown_key
 from lenet_bench.hydra_app.overrides import BadChoiceError, Given, read
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import current
 from lenet_bench.hydra_app.values import Request, find_problems
+
+MOST_COMBINATIONS = 100_000  # of a sweep; composing them takes minutes
 
 
 def check(arguments: Sequence[str]) -> list[str]:
@@ -44,6 +51,8 @@ def check(arguments: Sequence[str]) -> list[str]:
         raise ConfigError([f"--config-dir={flags.config_dir}: there is no such folder"])
     if flags.resolve and not flags.cfg:
         raise ConfigError(["--resolve: goes with --cfg, as in --cfg job --resolve"])
+    if flags.multirun and any(item.startswith("hydra.mode=") for item in flags.overrides):
+        raise ConfigError(["--multirun: contradicts hydra.mode; leave one of them out"])
     folders = [flags.config_dir] if flags.config_dir else []
     composer = Composer(flags.config_name or "config", folders)
     request, problems = _understand(flags.overrides, composer)
@@ -67,19 +76,26 @@ def _understand(overrides: Sequence[str], composer: Composer) -> tuple[Request |
     settings = [item for item in given.values() if item.is_hydra and not item.options]
     try:
         base = composer.compose(choices)
+    except RecursionError:
+        chosen = " ".join(f"{group}={choice}" for group, choice in choices.items())
+        return None, [*problems, f"{chosen}: files name each other in a circle of defaults"]
     except Exception as error:  # of Hydra's own, of many kinds: a preset that cannot be read
         return None, [*problems, explain(error)]
     usable, unusable = check_settings(settings, choices, base, composer)
     composed = composer.compose(choices, usable) if usable else base
     problems += unusable
+    problems += structure_problems(composed.hydra)
     problems += launcher_problems(composed)
     if composed.hydra.mode != RunMode.RUN:
         # What the preset sweeps counts like the command line, which wins over it.
         swept, wrong = _read_preset(composed, {*given, *unsure}, composer)
         given |= swept
         problems += wrong
-    if str(composed.hydra.sweeper._target_).endswith(".BasicSweeper"):
+    if composed.hydra.mode == RunMode.RUN:
+        problems += _problems_of_sweeps(given.values())
+    elif str(composed.hydra.sweeper._target_).endswith(".BasicSweeper"):
         problems += _problems_of_intervals(given.values())
+        problems += _problems_of_number(given.values())
     own = {key: item for key, item in given.items() if not item.is_hydra}
     return Request(own, choices, plain(composed), refused), problems
 
@@ -97,7 +113,15 @@ def _read_all(
     unsure: set[str] = set()
     refused: set[str] = set()
     problems: list[str] = []
+    seen: set[str] = set()
     for text in overrides:
+        key = text.partition("=")[0].strip("+~ ")
+        if key in seen:
+            sweep = "" if key.startswith("hydra") else f", or list values to sweep, as in {key}=A,B"
+            problems.append(f"{text}: {key} is given twice; give it once{sweep}")
+            refused.add(key)
+            continue
+        seen.add(key)
         try:
             item = read(text, composer)
         except BadChoiceError as error:
@@ -105,7 +129,7 @@ def _read_all(
             unsure.add(error.group.replace("/", "."))
         except ConfigError as error:
             problems += error.problems
-            refused.add(text.partition("=")[0].strip("+~ "))
+            refused.add(key)
         else:
             given[item.key] = item
     given = {key: item for key, item in given.items() if key.rpartition(".")[0] not in unsure}
@@ -135,6 +159,26 @@ def _problems_of_intervals(given: Iterable[Given]) -> Iterator[str]:
                 f"{item.text}: an interval needs a sweeper that draws from it; "
                 f"list values, as in {item.key}=A,B"
             )
+
+
+def _problems_of_sweeps(given: Iterable[Given]) -> Iterator[str]:
+    """What to say about several values where a single run is asked for."""
+    for item in given:
+        if item.override.is_sweep_override() and not item.is_hydra:
+            yield f"{item.text}: hydra.mode=RUN trains one run; leave it out to sweep"
+
+
+def _problems_of_number(given: Iterable[Given]) -> Iterator[str]:
+    """What to say about a sweep of more combinations than can be composed."""
+    swept = [item for item in given if len(item.values) > 1 and not item.is_hydra]
+    combinations = math.prod(len(item.values) for item in swept)
+    if combinations > MOST_COMBINATIONS:
+        swept.sort(key=lambda item: -len(item.values))
+        numbers = ", ".join(f"{item.key} ({len(item.values):,} values)" for item in swept)
+        yield (
+            f"{combinations:,} combinations: a sweep has at most {MOST_COMBINATIONS:,}; "
+            f"this one sweeps {numbers}"
+        )
 
 
 def _for_hydra(

@@ -30,9 +30,11 @@ class Composer:
 
     def __init__(self, config_name: str, folders: Iterable[str]) -> None:
         search_path = create_config_search_path(str(CONF))
+        folders = list(folders)
         for folder in folders:
             before = SearchPathQuery(provider="schema")
             search_path.prepend("command-line", f"file://{Path(folder).resolve()}", before)
+        self.folders = [Path(folder) for folder in folders]
         self._config_name = config_name
         self.loader = ConfigLoaderImpl(search_path)
         self.parser = OverridesParser.create(self.loader)

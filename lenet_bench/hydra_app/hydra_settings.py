@@ -1,21 +1,40 @@
 """Checks Hydra's own settings: keys below `hydra.`, and the options of the launcher `stacked`.
 
-In: overrides of such keys. Out: the settings that can be used, and a line for each other one.
+In: overrides of such keys. Out: the settings that can be used, and a line for each other one. What
+would put files where no report finds them, or run code that is named by its import path, cannot be
+used.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lenet_bench.common.text import printable
 from lenet_bench.config.errors import ConfigError
 from lenet_bench.execution.options import parse_engine_options
 from lenet_bench.hydra_app.composer import Composer
 from lenet_bench.hydra_app.explain import explain
 from lenet_bench.hydra_app.keys import there_already, unknown_key
 from lenet_bench.hydra_app.overrides import Given
+from lenet_bench.records.schema import RUN_TABLES
+
+_PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # where Hydra looks for them
+_OWN_CALLBACK = "sweep_directory"
+_OWN_TARGET = "lenet_bench.hydra_app.sweep_directory.SweepDirectory"
+_INTERNAL = ("hydra.overrides", "hydra.runtime")
+_LONGEST_NAME = 255  # bytes, of Linux, macOS and Windows alike
+_LONGEST_PATH = 4096 - 512  # bytes of Linux, less what a run directory and its files need
+# Names that a run directory has, which Hydra's folder would replace.
+_FILES_OF_RUNS = (
+    "status.json", "config.json", "plan.json", "checkpoints", "weights.pt",
+    *(f"{table}.csv" for table in RUN_TABLES),
+)  # fmt: skip
 
 
 def check_settings(
@@ -52,9 +71,103 @@ def launcher_problems(composed: DictConfig) -> Iterator[str]:
             yield from error.problems
 
 
+def structure_problems(hydra: DictConfig) -> Iterator[str]:
+    """What is wrong with settings that say who runs the jobs, and where their files lie.
+
+    They may come from the command line or from a preset.
+    """
+    for kind in ("launcher", "sweeper"):
+        target = str(hydra[kind].get("_target_"))
+        if not target.startswith(_PLUGINS):
+            yield (
+                f"hydra.{kind}._target_={target}: nothing is run by its import path; "
+                f"choose by name, as in hydra/{kind}=basic"
+            )
+    yield from _problems_of_callbacks(hydra.callbacks)
+    yield from _problems_of_folders(hydra)
+    batch = hydra.sweeper.get("max_batch_size")
+    if isinstance(batch, int) and batch < 1:
+        yield f"hydra.sweeper.max_batch_size={batch}: must be null or an integer >= 1"
+    for place in hydra.searchpath:
+        scheme, _, folder = str(place).rpartition("://")
+        if scheme in ("", "file") and not Path(folder).is_dir():
+            yield f"hydra.searchpath=[{place}]: there is no such folder"
+
+
+def _problems_of_callbacks(callbacks: DictConfig) -> Iterator[str]:
+    for name, settings in ((str(name), settings) for name, settings in callbacks.items()):
+        if name != _OWN_CALLBACK:
+            yield f"hydra.callbacks.{name}: callbacks of others are not run; leave it out"
+        elif settings != {"_target_": _OWN_TARGET}:
+            yield f"hydra.callbacks.{name}: must stay as it is; leave it out"
+    if _OWN_CALLBACK not in callbacks:
+        yield f"hydra.callbacks.{_OWN_CALLBACK}: makes the sweep directory; do not remove it"
+
+
+def _problems_of_folders(hydra: DictConfig) -> Iterator[str]:
+    raw: Any = OmegaConf.to_container(hydra, resolve=False)
+    inside = raw["output_subdir"]
+    if inside is not None and not (_is_name(inside) and inside not in _FILES_OF_RUNS):
+        yield (
+            f"hydra.output_subdir={printable(str(inside))}: must be null or the name of a folder "
+            "in the run directory, such as .hydra"
+        )
+    run = str(raw["sweep"]["subdir"])
+    if not _is_name(_without_interpolations(run)):
+        yield (
+            f"hydra.sweep.subdir={printable(run)}: must be the name of a folder in the sweep "
+            "directory, or be left out"
+        )
+    for key, value in (("sweep", raw["sweep"]["dir"]), ("run", raw["run"]["dir"])):
+        if problem := _problem_of_path(_without_interpolations(str(value))):
+            yield f"hydra.{key}.dir={_shortened(str(value))}: {problem}"
+
+
+def _without_interpolations(text: str) -> str:
+    """A text with a letter in place of what is filled in later."""
+    while (shorter := re.sub(r"\$\{[^${}]*\}", "x", text)) != text:
+        text = shorter
+    return text
+
+
+def _is_name(text: object) -> bool:
+    """Whether a text is the name of a file, and no path."""
+    return (
+        isinstance(text, str)
+        and text.strip() not in ("", ".", "..")
+        and not set(text) & {"/", "\\"}
+        and text.isprintable()
+        and len(os.fsencode(text)) <= _LONGEST_NAME
+    )
+
+
+def _problem_of_path(text: str) -> str | None:
+    if not text.strip():
+        return "must name a folder"
+    if not text.isprintable():
+        return "holds characters that cannot be printed; name a folder without them"
+    if max(len(os.fsencode(part)) for part in text.split("/")) > _LONGEST_NAME:
+        return f"has a name of more than {_LONGEST_NAME} bytes, the most that file systems take"
+    if len(os.fsencode(Path(text).absolute())) > _LONGEST_PATH:
+        return f"has more than {_LONGEST_PATH:,} bytes; choose a shorter path"
+    return None
+
+
+def _shortened(text: str) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= 60 else f"{shown[:40]}...{shown[-10:]}"
+
+
 def _problem(
     item: Given, choices: Mapping[str, object], base: DictConfig, composer: Composer
 ) -> str | None:
+    if item.key.startswith(_INTERNAL):
+        return f"{item.text}: is set by Hydra itself; leave it out"
+    if "_target_" in item.text:
+        return (
+            f"{item.text}: nothing is run by its import path; "
+            "choose by name, as in hydra/launcher=basic"
+        )
     known: dict[str, Any] = {"hydra": OmegaConf.to_container(base.hydra, resolve=False)}
     unknown = unknown_key(item, known)
     if unknown and not (item.override.is_add() or item.override.is_force_add()):

@@ -7,9 +7,10 @@ takes, or a `ConfigError`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
@@ -17,6 +18,7 @@ from hydra.errors import HydraException
 from lenet_bench.config.errors import ConfigError, as_typed, nearest
 from lenet_bench.hydra_app.composer import Composer
 from lenet_bench.hydra_app.explain import explain
+from lenet_bench.hydra_app.own_files import file_problem, near_file
 from lenet_bench.records.configuration import OF_THE_COMMAND
 
 MOST_VALUES = 10_000  # of one key; Hydra composes about twenty runs a second
@@ -73,8 +75,12 @@ class Given:
         typed = self.text.partition("=")[2]
         return problem.replace(f"{self.key}={self.values[0]}:", f"{self.key}={typed}:", 1)
 
-    def bad_choices(self) -> Iterator[str]:
-        """What to say about values that are no choices of the group."""
+    def bad_choices(self, folders: Sequence[Path]) -> Iterator[str]:
+        """What to say about values that are no choices of the group.
+
+        Args:
+            folders: Of the user's own, where a file may nearly be the one that was asked for.
+        """
         for value in self.values:
             if not self.options or value in self.options:
                 continue
@@ -82,7 +88,8 @@ class Given:
             if package:
                 hint = f"pip install {package} brings it; "
             else:
-                hint = nearest(str(value), self.options)
+                hint = near_file(folders, self.key, str(value))
+                hint = hint or nearest(str(value), self.options)
             yield (
                 f"{self.with_value(value)}: there is no such {self.key.split('/')[-1]}; "
                 f"{hint}allowed: {', '.join(self.options)}"
@@ -111,7 +118,10 @@ def read(text: str, composer: Composer, origin: str = "") -> Given:
     problem = _problem_of_form(item, composer)
     if problem:
         raise ConfigError([f"{text}{origin}: {problem}"])
-    bad = list(item.bad_choices())
+    bad = list(item.bad_choices(composer.folders))
+    if item.options:
+        looked_at = (file_problem(composer.folders, item.key, str(each)) for each in item.values)
+        bad += filter(None, looked_at)
     if bad:
         raise BadChoiceError(item.key, bad)
     return item

@@ -7,6 +7,7 @@ whether they still mean the same.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,10 @@ def meaning(arguments: Sequence[str]) -> str:
     """A digest of the configuration files: those of `conf/` and of a `--config-dir`."""
     folders = [CONF, *(Path(folder) for folder in _config_folders(arguments))]
     return digest_of_files(
-        (folder, file) for folder in folders for file in sorted(folder.rglob("*.yaml"))
+        (folder, file)
+        for folder in folders
+        for file in sorted(folder.rglob("*.yaml"))
+        if file.is_file() and os.access(file, os.R_OK)  # others cannot have been composed
     )
 
 
