@@ -13,6 +13,8 @@ from lenet_bench.common.errors import UserError
 if TYPE_CHECKING:
     from lenet_bench.config.schema import RunConfig
 
+MOST_ITERATIONS = 10_000_000  # of a run; its train.csv has a row for each
+BYTES_OF_A_ROW = 70  # of train.csv
 SHORTEST_AUTO_INTERVAL = 200  # iterations: epochs of small data sets are not evaluated each
 
 
@@ -43,8 +45,8 @@ def evaluation_interval(config: RunConfig, training_images: int) -> int:
     return config.evaluate.every
 
 
-def warmup_problem(config: RunConfig, training_images: int | None) -> str | None:
-    """Say what is wrong with a warm-up that leaves nothing of the budget; None if it fits.
+def budget_problem(config: RunConfig, training_images: int | None) -> str | None:
+    """Say what is wrong with a budget that is too long, or that a warm-up uses up; None if it fits.
 
     Args:
         config: The run.
@@ -59,6 +61,12 @@ def warmup_problem(config: RunConfig, training_images: int | None) -> str | None
     else:
         iterations = budget(config, training_images)
         origin = f"the {iterations:,} iterations of epochs={config.epochs}"
+    if iterations > MOST_ITERATIONS:
+        size = iterations * BYTES_OF_A_ROW / 1e9
+        return (
+            f"{origin}: a run has at most {MOST_ITERATIONS:,} iterations; "
+            f"the train.csv of this one would take about {size:,.0f} GB"
+        )
     if warmup < iterations:
         return None
     return f"schedule.warmup={warmup}: must be less than the budget, {origin}"

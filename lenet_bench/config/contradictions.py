@@ -12,12 +12,12 @@ from lenet_bench.choices.activations import ACTIVATIONS
 from lenet_bench.choices.image_files import find_root_problem
 from lenet_bench.choices.split_sizes import KNOWN, Facts, check_train_size, validation_images
 from lenet_bench.common.errors import DatasetError
-from lenet_bench.config.budget import warmup_problem
+from lenet_bench.config.budget import budget_problem
 from lenet_bench.config.schema import RunConfig
 
 # Keys, or beginnings of keys, whose values `find_contradictions` holds against others.
 INTERPLAY = (
-    "activation.", "optimizer.", "schedule.", "dataset.", "batch_size", "iterations", "epochs",
+    "activation.", "optimizer.", "schedule.", "dataset.", "batch_size", "iterations", "epochs", "model.", "precision",
 )  # fmt: skip
 
 
@@ -30,9 +30,14 @@ def find_contradictions(config: RunConfig) -> Iterator[str]:
         entry = ACTIVATIONS[config.activation.name]
         if conflict := entry.conflict(**config.activation.parameters):
             yield f"activation={entry.name}: {conflict}"
+    if config.batch_size == 1 and config.model.batch_norm != "none" and config.model.hidden:
+        yield (
+            f"batch_size=1: model.batch_norm={config.model.batch_norm} needs at least 2 images "
+            "in a batch"
+        )
     images, problems = _training_images(config)
     yield from problems
-    if problem := warmup_problem(config, images):
+    if problem := budget_problem(config, images):
         yield problem
     dataset = config.dataset
     if dataset.name == "image_folder" and dataset.root is None:

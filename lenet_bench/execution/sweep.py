@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.lock import FolderLock
 from lenet_bench.common.machine import available_cores
-from lenet_bench.config.budget import budget, warmup_problem
+from lenet_bench.config.budget import budget, budget_problem
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution.options import EngineOptions
 from lenet_bench.planning.plan_file import StoredPlan, write_plan
@@ -242,6 +242,6 @@ def _checkpoints(plan_file: Path) -> Path:
 
 def _budget(config: RunConfig, dataset: Dataset) -> int:
     images = len(dataset.train)
-    if problem := warmup_problem(config, images):
+    if problem := budget_problem(config, images):
         raise UserError(problem)  # known beforehand but for the images of a folder
     return budget(config, images)
