@@ -202,6 +202,12 @@ class Done:
 Lenet = Callable[..., Done]
 
 
+def last_of_each(arguments: Iterable[str]) -> list[str]:
+    """Of arguments with the same key the last, as a test replaces one of a list that it shares."""
+    by_key = {text.partition("=")[0] if "=" in text else text: text for text in arguments}
+    return list(by_key.values())
+
+
 @pytest.fixture
 def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: None) -> Lenet:
     """`lenet("lr=0.1", "seed=0,1")`: the command, run in this process, from tmp_path."""
@@ -212,7 +218,7 @@ def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singlet
     monkeypatch.setattr(local, "keep_memory", lambda: None)
 
     def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["lenet-bench", *arguments])
+        monkeypatch.setattr(sys, "argv", ["lenet-bench", *last_of_each(arguments)])
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             with pytest.raises(SystemExit) as ended:

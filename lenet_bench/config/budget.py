@@ -62,10 +62,10 @@ def budget_problem(config: RunConfig, training_images: int | None) -> str | None
         iterations = budget(config, training_images)
         origin = f"the {iterations:,} iterations of epochs={config.epochs}"
     if iterations > MOST_ITERATIONS:
-        size = iterations * BYTES_OF_A_ROW / 1e9
+        size = iterations * BYTES_OF_A_ROW // 10**9
         return (
             f"{origin}: a run has at most {MOST_ITERATIONS:,} iterations; "
-            f"the train.csv of this one would take about {size:,.0f} GB"
+            f"the train.csv of this one would take about {size:,} GB"
         )
     if warmup < iterations:
         return None

@@ -17,7 +17,8 @@ from lenet_bench.config.schema import RunConfig
 
 # Keys, or beginnings of keys, whose values `find_contradictions` holds against others.
 INTERPLAY = (
-    "activation.", "optimizer.", "schedule.", "dataset.", "batch_size", "iterations", "epochs", "model.", "precision",
+    "activation.", "optimizer.", "schedule.", "dataset.", "model.", "probe.", "batch_size",
+    "iterations", "epochs", "precision",
 )  # fmt: skip
 
 
@@ -30,11 +31,7 @@ def find_contradictions(config: RunConfig) -> Iterator[str]:
         entry = ACTIVATIONS[config.activation.name]
         if conflict := entry.conflict(**config.activation.parameters):
             yield f"activation={entry.name}: {conflict}"
-    if config.batch_size == 1 and config.model.batch_norm != "none" and config.model.hidden:
-        yield (
-            f"batch_size=1: model.batch_norm={config.model.batch_norm} needs at least 2 images "
-            "in a batch"
-        )
+    yield from _lone_images(config)
     images, problems = _training_images(config)
     yield from problems
     if problem := budget_problem(config, images):
@@ -46,6 +43,17 @@ def find_contradictions(config: RunConfig) -> Iterator[str]:
         problem := find_root_problem(str(dataset.root), dataset.validation_size)
     ):
         yield problem
+
+
+def _lone_images(config: RunConfig) -> Iterator[str]:
+    """What to say where a batch of one image would be normalised: a neuron has one value then."""
+    norm = config.model.batch_norm
+    if norm == "none" or not config.model.hidden:
+        return
+    if config.batch_size == 1:
+        yield f"batch_size=1: model.batch_norm={norm} needs at least 2 images in a batch"
+    if config.probe.every and config.probe.images == 1:
+        yield f"probe.images=1: model.batch_norm={norm} needs at least 2 images"
 
 
 def _training_images(config: RunConfig) -> tuple[int | None, list[str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lenet_bench.config.errors import ConfigError
 from lenet_bench.hydra_app.composer import Composer
@@ -51,8 +51,8 @@ def check(arguments: Sequence[str]) -> list[str]:
         raise ConfigError([f"--config-dir={flags.config_dir}: there is no such folder"])
     if flags.resolve and not flags.cfg:
         raise ConfigError(["--resolve: goes with --cfg, as in --cfg job --resolve"])
-    if flags.multirun and any(item.startswith("hydra.mode=") for item in flags.overrides):
-        raise ConfigError(["--multirun: contradicts hydra.mode; leave one of them out"])
+    if flags.multirun and "hydra.mode=RUN" in flags.overrides:
+        raise ConfigError(["--multirun: contradicts hydra.mode=RUN; leave one of them out"])
     folders = [flags.config_dir] if flags.config_dir else []
     composer = Composer(flags.config_name or "config", folders)
     request, problems = _understand(flags.overrides, composer)
@@ -95,7 +95,7 @@ def _understand(overrides: Sequence[str], composer: Composer) -> tuple[Request |
         problems += _problems_of_sweeps(given.values())
     elif str(composed.hydra.sweeper._target_).endswith(".BasicSweeper"):
         problems += _problems_of_intervals(given.values())
-        problems += _problems_of_number(given.values())
+        problems += _problems_of_number(given.values(), composed.hydra)
     own = {key: item for key, item in given.items() if not item.is_hydra}
     return Request(own, choices, plain(composed), refused), problems
 
@@ -113,15 +113,14 @@ def _read_all(
     unsure: set[str] = set()
     refused: set[str] = set()
     problems: list[str] = []
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for text in overrides:
         key = text.partition("=")[0].strip("+~ ")
-        if key in seen:
+        if seen.setdefault(key, text) != text:
             sweep = "" if key.startswith("hydra") else f", or list values to sweep, as in {key}=A,B"
-            problems.append(f"{text}: {key} is given twice; give it once{sweep}")
+            problems.append(f"{text}: contradicts {seen[key]}; give {key} once{sweep}")
             refused.add(key)
             continue
-        seen.add(key)
         try:
             item = read(text, composer)
         except BadChoiceError as error:
@@ -168,8 +167,8 @@ def _problems_of_sweeps(given: Iterable[Given]) -> Iterator[str]:
             yield f"{item.text}: hydra.mode=RUN trains one run; leave it out to sweep"
 
 
-def _problems_of_number(given: Iterable[Given]) -> Iterator[str]:
-    """What to say about a sweep of more combinations than can be composed."""
+def _problems_of_number(given: Iterable[Given], hydra: DictConfig) -> Iterator[str]:
+    """What to say about more combinations than can be composed, or than have a folder each."""
     swept = [item for item in given if len(item.values) > 1 and not item.is_hydra]
     combinations = math.prod(len(item.values) for item in swept)
     if combinations > MOST_COMBINATIONS:
@@ -178,6 +177,12 @@ def _problems_of_number(given: Iterable[Given]) -> Iterator[str]:
         yield (
             f"{combinations:,} combinations: a sweep has at most {MOST_COMBINATIONS:,}; "
             f"this one sweeps {numbers}"
+        )
+    folder = str(OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"])  # type: ignore[index, call-overload]
+    if combinations > 1 and "${" not in folder:
+        yield (
+            f"hydra.sweep.subdir={folder}: all {combinations:,} runs would be written into this "
+            f"folder; leave it out, or name what differs, as in {folder}-${{seed}}"
         )
 
 

@@ -6,6 +6,7 @@ to it, so that a mistake in one key does not hide the mistakes in others.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Composer:
         for folder in folders:
             before = SearchPathQuery(provider="schema")
             search_path.prepend("command-line", f"file://{Path(folder).resolve()}", before)
-        self.folders = [Path(folder) for folder in folders]
+        self.folders = [*(Path(folder) for folder in folders), CONF]
         self._config_name = config_name
         self.loader = ConfigLoaderImpl(search_path)
         self.parser = OverridesParser.create(self.loader)
@@ -47,9 +48,11 @@ class Composer:
             settings: Overrides of Hydra's own keys.
         """
         groups = [f"{group}={choice}" for group, choice in choices.items()]
-        return self.loader.load_configuration(
-            self._config_name, [*groups, *settings], run_mode=RunMode.MULTIRUN, from_shell=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Hydra warns again where it composes
+            return self.loader.load_configuration(
+                self._config_name, [*groups, *settings], run_mode=RunMode.MULTIRUN, from_shell=False
+            )
 
     def options(self, group: str) -> tuple[str, ...]:
         """The choices of a group; none where there is no such group."""

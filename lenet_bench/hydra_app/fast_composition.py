@@ -158,7 +158,7 @@ class SweepLoader(ConfigLoaderImpl):
         return self._parsed[text]
 
     def _sweep(self, master: DictConfig) -> _Sweep:
-        hydra: Any = OmegaConf.to_container(master.hydra.overrides.hydra)
+        hydra: Any = OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False)
         name: str | None = master.hydra.job.config_name
         key = (name, *hydra)
         if key not in self._sweeps:

@@ -2,7 +2,7 @@
 
 In: overrides of such keys. Out: the settings that can be used, and a line for each other one. What
 would put files where no report finds them, or run code that is named by its import path, cannot be
-used.
+used. Plugins and callbacks of Hydra's are installed packages, and can.
 """
 
 from __future__ import annotations
@@ -24,9 +24,19 @@ from lenet_bench.hydra_app.keys import there_already, unknown_key
 from lenet_bench.hydra_app.overrides import Given
 from lenet_bench.records.schema import RUN_TABLES
 
-_PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # where Hydra looks for them
-_OWN_CALLBACK = "sweep_directory"
-_OWN_TARGET = "lenet_bench.hydra_app.sweep_directory.SweepDirectory"
+# What Hydra may build: its plugins, what comes with it, and what its Optuna plugin draws with.
+_BUILT = (
+    "hydra_plugins.", "hydra._internal.core_plugins.", "hydra.experimental.callbacks.",
+    "optuna.samplers.",
+)  # fmt: skip
+# What handlers and formatters of logs may be; `()` is a function to call, `class` a class.
+_OF_LOGS = ("logging.", "colorlog.", "rich.logging.", "ext://sys.std")
+_OWN_CALLBACK = {
+    "hydra.callbacks.sweep_directory._target_": (
+        "lenet_bench.hydra_app.sweep_directory.SweepDirectory"
+    )
+}
+_NO_IMPORT = "nothing is run by its import path"
 _INTERNAL = ("hydra.overrides", "hydra.runtime")
 _LONGEST_NAME = 255  # bytes, of Linux, macOS and Windows alike
 _LONGEST_PATH = 4096 - 512  # bytes of Linux, less what a run directory and its files need
@@ -76,14 +86,7 @@ def structure_problems(hydra: DictConfig) -> Iterator[str]:
 
     They may come from the command line or from a preset.
     """
-    for kind in ("launcher", "sweeper"):
-        target = str(hydra[kind].get("_target_"))
-        if not target.startswith(_PLUGINS):
-            yield (
-                f"hydra.{kind}._target_={target}: nothing is run by its import path; "
-                f"choose by name, as in hydra/{kind}=basic"
-            )
-    yield from _problems_of_callbacks(hydra.callbacks)
+    yield from _problems_of_targets(hydra)
     yield from _problems_of_folders(hydra)
     batch = hydra.sweeper.get("max_batch_size")
     if isinstance(batch, int) and batch < 1:
@@ -94,14 +97,39 @@ def structure_problems(hydra: DictConfig) -> Iterator[str]:
             yield f"hydra.searchpath=[{place}]: there is no such folder"
 
 
-def _problems_of_callbacks(callbacks: DictConfig) -> Iterator[str]:
-    for name, settings in ((str(name), settings) for name, settings in callbacks.items()):
-        if name != _OWN_CALLBACK:
-            yield f"hydra.callbacks.{name}: callbacks of others are not run; leave it out"
-        elif settings != {"_target_": _OWN_TARGET}:
-            yield f"hydra.callbacks.{name}: must stay as it is; leave it out"
-    if _OWN_CALLBACK not in callbacks:
-        yield f"hydra.callbacks.{_OWN_CALLBACK}: makes the sweep directory; do not remove it"
+def _problems_of_targets(hydra: DictConfig) -> Iterator[str]:
+    """What is wrong with settings that name code."""
+    raw: Any = OmegaConf.to_container(hydra, resolve=False)
+    for kind in ("launcher", "sweeper"):
+        for key, target in _values_of(raw[kind], ("_target_",), f"hydra.{kind}"):
+            if not target.startswith(_BUILT):
+                yield (
+                    f"{key}={printable(target)}: {_NO_IMPORT}; "
+                    f"choose by name, as in hydra/{kind}=basic"
+                )
+    callbacks = dict(_values_of(raw["callbacks"], ("_target_",), "hydra.callbacks"))
+    for key, target in callbacks.items():
+        if not target.startswith(_BUILT) and (key, target) not in _OWN_CALLBACK.items():
+            yield f"{key}={printable(target)}: {_NO_IMPORT}, except Hydra's own callbacks"
+    if not callbacks.keys() >= _OWN_CALLBACK.keys():
+        yield "hydra.callbacks.sweep_directory: makes the sweep directory; do not remove it"
+    for kind in ("job_logging", "hydra_logging"):
+        for key, target in _values_of(raw[kind], ("()", "class"), f"hydra.{kind}"):
+            if not target.startswith(_OF_LOGS):
+                yield f"{key}={printable(target)}: {_NO_IMPORT}, except Python's own handlers"
+
+
+def _values_of(node: Any, names: tuple[str, ...], path: str) -> Iterator[tuple[str, str]]:
+    """The values of keys of these names at any depth, with their paths."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in names:
+                yield f"{path}.{key}", str(value)
+            else:
+                yield from _values_of(value, names, f"{path}.{key}")
+    elif isinstance(node, list):
+        for item in node:
+            yield from _values_of(item, names, path)
 
 
 def _problems_of_folders(hydra: DictConfig) -> Iterator[str]:
@@ -109,13 +137,13 @@ def _problems_of_folders(hydra: DictConfig) -> Iterator[str]:
     inside = raw["output_subdir"]
     if inside is not None and not (_is_name(inside) and inside not in _FILES_OF_RUNS):
         yield (
-            f"hydra.output_subdir={printable(str(inside))}: must be null or the name of a folder "
+            f"hydra.output_subdir={_shortened(str(inside))}: must be null or the name of a folder "
             "in the run directory, such as .hydra"
         )
     run = str(raw["sweep"]["subdir"])
     if not _is_name(_without_interpolations(run)):
         yield (
-            f"hydra.sweep.subdir={printable(run)}: must be the name of a folder in the sweep "
+            f"hydra.sweep.subdir={_shortened(run)}: must be the name of a folder in the sweep "
             "directory, or be left out"
         )
     for key, value in (("sweep", raw["sweep"]["dir"]), ("run", raw["run"]["dir"])):
@@ -163,11 +191,9 @@ def _problem(
 ) -> str | None:
     if item.key.startswith(_INTERNAL):
         return f"{item.text}: is set by Hydra itself; leave it out"
-    if "_target_" in item.text:
-        return (
-            f"{item.text}: nothing is run by its import path; "
-            "choose by name, as in hydra/launcher=basic"
-        )
+    kind = item.key.split(".")[1]
+    if kind in ("launcher", "sweeper") and re.search(r"\b_target_\s*[:=]", item.text):
+        return f"{item.text}: {_NO_IMPORT}; choose by name, as in hydra/{kind}=basic"
     known: dict[str, Any] = {"hydra": OmegaConf.to_container(base.hydra, resolve=False)}
     unknown = unknown_key(item, known)
     if unknown and not (item.override.is_add() or item.override.is_force_add()):

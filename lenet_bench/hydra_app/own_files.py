@@ -6,6 +6,7 @@ is nearly the file that was asked for. Hydra's own messages name neither.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,10 +79,19 @@ def _problem(file: Path, group: str) -> str | None:
         return "holds no keys; write one a line, as in lr: 0.1"
     if documents and (problem := _problem_of_nodes(documents[0])):
         return problem
-    head = (line for line in text.splitlines() if line.startswith("#"))
-    if group == "experiment" and not any(line.split()[1:] == _PACKAGE for line in head):
+    if group == "experiment" and not _is_global(text):
         return f"must begin with the line # {' '.join(_PACKAGE)}"
     return None
+
+
+def _is_global(text: str) -> bool:
+    """Whether a preset sets keys of the whole configuration, as Hydra reads its first lines."""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if not re.match(r"#\s*@", line):
+            return False
+        if line.lstrip("#").split() == _PACKAGE:
+            return True
+    return False
 
 
 def _problem_of_nodes(root: yaml.Node) -> str | None:

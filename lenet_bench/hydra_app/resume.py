@@ -84,7 +84,10 @@ def answer_finished(arguments: Sequence[str], session: Session) -> bool:
         Whether there is nothing left to do but the report.
     """
     directory = _sweep_directory(arguments)
-    if directory is None or not directory.is_dir():
+    try:
+        if directory is None or not directory.is_dir():
+            return False
+    except OSError:  # no name that a folder can have
         return False
     if any("${" in item or item.startswith(("-", "plan=", "hydra.run.dir=")) for item in arguments):
         return False

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import make_new_folder
 from lenet_bench.common.lock import lock_folder
+from lenet_bench.common.surroundings import explain_surroundings
+from lenet_bench.hydra_app.explain import explain
 from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import current
 from lenet_bench.hydra_app.stored_command import FILE as COMMAND_FILE
@@ -34,42 +36,61 @@ class SweepDirectory(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Remember where a single run goes, or show its plan if that is what is asked for."""
-        run = Path(str(config.hydra.run.dir))
-        directory = run.parent
-        if config.get("plan"):
-            _show_plan(config, directory, lambda: [config])
-        if directory == Path(str(config.hydra.sweep.dir)):
-            _use(directory, f"hydra.sweep.dir={directory}")
-        else:  # the user put it elsewhere
-            _use(run, f"hydra.run.dir={run}", is_sweep=False)
+        with _errors_refused():
+            _start_run(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Create the directory, under another name where another sweep took it first.
 
         A directory that the user names may exist: runs that it holds are not trained again.
         """
-        _prepare_composition(config)
-        wanted = Path(str(config.hydra.sweep.dir))
-        if config.get("plan"):
-            from lenet_bench.hydra_app.preview import compose_jobs
+        with _errors_refused():
+            _start_sweep(config)
 
-            _show_plan(config, wanted, lambda: compose_jobs(config))
-        if directory_is_given(config):
-            directory = wanted
-            _use(directory, f"hydra.sweep.dir={directory}")
-        else:
-            _made(wanted.parent)
-            directory = make_new_folder(wanted)
-            _use(directory, f"hydra.sweep.dir={directory}", is_new=True)
-            with open_dict(config):
-                # Each job is composed anew, from the overrides.
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quote(directory)}")
+
+@contextlib.contextmanager
+def _errors_refused() -> Iterator[None]:
+    """End the command at an error, which Hydra would turn into a warning: nothing is locked."""
+    try:
+        yield
+    except Exception as error:
+        _refuse(explain_surroundings(error) or explain(error))
+
+
+def _start_run(config: DictConfig) -> None:
+    run = Path(str(config.hydra.run.dir))
+    directory = run.parent
+    if config.get("plan"):
+        _show_plan(config, directory, lambda: [config])
+    if directory == Path(str(config.hydra.sweep.dir)):
+        _use(directory, f"hydra.sweep.dir={directory}")
+    else:  # the user put it elsewhere
+        _use(run, f"hydra.run.dir={run}", is_sweep=False)
+
+
+def _start_sweep(config: DictConfig) -> None:
+    _prepare_composition(config)
+    wanted = Path(str(config.hydra.sweep.dir))
+    if config.get("plan"):
+        from lenet_bench.hydra_app.preview import compose_jobs
+
+        _show_plan(config, wanted, lambda: compose_jobs(config))
+    if directory_is_given(config):
+        directory = wanted
+        _use(directory, f"hydra.sweep.dir={directory}")
+    else:
+        _made(wanted.parent)
+        directory = make_new_folder(wanted)
+        _use(directory, f"hydra.sweep.dir={directory}", is_new=True)
         with open_dict(config):
-            config.hydra.sweep.dir = str(directory)
-        # What an earlier command asked for stays, until this one is allowed to change it.
-        if config.get("resume_anyway") or not (directory / COMMAND_FILE).exists():
-            _keep_command(directory)
-        print(f"{directory}: composing the runs", file=sys.stderr)
+            # Each job is composed anew, from the overrides.
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quote(directory)}")
+    with open_dict(config):
+        config.hydra.sweep.dir = str(directory)
+    # What an earlier command asked for stays, until this one is allowed to change it.
+    if config.get("resume_anyway") or not (directory / COMMAND_FILE).exists():
+        _keep_command(directory)
+    print(f"{directory}: composing the runs", file=sys.stderr)
 
 
 def _prepare_composition(config: DictConfig) -> None:
@@ -87,7 +108,9 @@ def _prepare_composition(config: DictConfig) -> None:
 
 def directory_is_given(config: DictConfig) -> bool:
     """Whether the user named the sweep directory."""
-    return any(str(item).startswith("hydra.sweep.dir=") for item in config.hydra.overrides.hydra)
+    # As typed: some refer to what is known of a job only, such as its number.
+    given: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    return any(item.startswith("hydra.sweep.dir=") for item in given)
 
 
 def _show_plan(

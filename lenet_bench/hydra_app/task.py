@@ -18,7 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lenet_bench.common.errors import UserError
-from lenet_bench.config.errors import ConfigError
+from lenet_bench.common.text import printable
+from lenet_bench.config.errors import ConfigError, as_typed
 from lenet_bench.execution import sweep
 from lenet_bench.execution.agreement import ChangedSweepError
 from lenet_bench.execution.options import EngineOptions
@@ -26,6 +27,7 @@ from lenet_bench.hydra_app.names import naming_by_what_varies
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import Job, current
 from lenet_bench.planning.plan_file import PLAN_FILE
+from lenet_bench.records.configuration import flatten, has_configuration, read_configuration
 from lenet_bench.records.run_directory import Run, mark_failed, mark_rejected, read_status
 
 
@@ -45,10 +47,15 @@ def task(config: DictConfig) -> float | None:
         return None
     loss = None
     try:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            refuse_misplaced(str(HydraConfig.get().sweep.subdir))
         loss = train([job], EngineOptions(), job.directory / PLAN_FILE)[job.directory]
     except ConfigError as error:
         mark_rejected(job.directory, str(error))
         print(f"lenet-bench: {error}", file=sys.stderr)
+    except DirectoryError as error:  # nothing is written there
+        print(f"lenet-bench: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
     except UserError as error:
         mark_failed(_parsed([job])[job.directory], str(error))
         print(f"lenet-bench: {error}", file=sys.stderr)
@@ -87,10 +94,13 @@ def train(
 
     Raises:
         ConfigError: Some configurations are wrong; nothing was trained.
+        DirectoryError: A run directory holds another run.
         ChangedSweepError: The sweep was begun otherwise.
         UserError: The data cannot be loaded or the device cannot be used.
     """
     runs = _parsed(jobs)
+    for run in runs.values():
+        _refuse_another_run(run)
     resume_anyway = any(job.content.get("resume_anyway") for job in jobs)
     if len(runs) < len(jobs):
         print(repetitions(len(jobs), len(runs)), file=sys.stderr)
@@ -105,6 +115,44 @@ def train(
         raise
 
 
+class DirectoryError(UserError):
+    """A run directory lies where no report finds it, or holds a run of another configuration."""
+
+
+def refuse_misplaced(name: str) -> None:
+    """Refuse a run directory that would not lie directly in the sweep directory.
+
+    Args:
+        name: What `hydra.sweep.subdir` means for a job.
+
+    Raises:
+        DirectoryError: It would not, and no report would find it.
+    """
+    if name in ("", ".", "..") or set(name) & {"/", "\\"}:
+        raise DirectoryError(
+            f"hydra.sweep.subdir={printable(name)}: must be the name of a folder in the sweep "
+            "directory; values with a slash cannot be part of it"
+        )
+
+
+def _refuse_another_run(run: Run) -> None:
+    """Refuse to write into the directory of another run; the usual names tell runs apart."""
+    if run.directory.name.endswith(run.config.fingerprint) or not has_configuration(run.directory):
+        return
+    try:
+        there = flatten(read_configuration(run.directory).content)
+    except UserError:
+        return  # it cannot be read, and is trained again
+    here = flatten(run.config.model_dump(mode="json", exclude_defaults=True))
+    differing = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    if differing:
+        key = differing[0]
+        raise DirectoryError(
+            f"{run.directory}: holds another run ({key}={as_typed(there.get(key))}, now "
+            f"{as_typed(here.get(key))}); choose another folder"
+        )
+
+
 def _parsed(jobs: Sequence[Job]) -> dict[Path, Run]:
     """The runs that jobs ask for, by directory; raises as `train` does."""
     runs: dict[Path, Run] = {}
@@ -115,6 +163,12 @@ def _parsed(jobs: Sequence[Job]) -> dict[Path, Run]:
         except ConfigError as error:
             problems += error.problems
         else:
+            other = runs.get(job.directory)
+            if other is not None and other.config.fingerprint != config.fingerprint:
+                problems.append(
+                    f"hydra.sweep.subdir: {job.directory.name} would hold several runs; leave it "
+                    "out, or name everything that differs between them"
+                )
             runs[job.directory] = Run(config, job.directory, job.preset)
     if problems:
         raise ConfigError(problems)

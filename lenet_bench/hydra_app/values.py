@@ -24,6 +24,7 @@ from lenet_bench.hydra_app.explain import explain
 from lenet_bench.hydra_app.keys import there_already, unknown_key, with_key
 from lenet_bench.hydra_app.overrides import Given
 from lenet_bench.hydra_app.plain import plain
+from lenet_bench.planning.estimates import memory_problem
 
 MOST_COMBINATIONS = 2_000  # checked beforehand; the launcher checks each run again
 
@@ -72,9 +73,12 @@ def find_problems(request: Request, composer: Composer, parser: Parser) -> Itera
             refused.add(item.key)
     folders: set[str] = set()
     for run in _combinations(request.base, sections, allowed):
-        for problem in _problems(parser.parse, run):
+        problems = _problems(parser.parse, run)
+        for problem in problems:
             if problem.partition(":")[0] not in refused:
                 yield problem
+        if not problems and (too_large := memory_problem(parser.parse(run))):
+            yield too_large
         if run["dataset"]["name"] == "image_folder":
             folders.add(str(run["dataset"]["root"]))
     yield from _problems_of_folders(folders)

@@ -115,7 +115,7 @@ def estimate(config: RunConfig, data: DatasetFacts) -> Estimate:
         config: The run.
         data: Its data set, from `dataset_facts`.
     """
-    parameters, multiplications, values = _count(config, data)
+    _, multiplications, _ = _count(config, data)
     forward = 2.0 * multiplications
     iterations = budget(config, data.train)
     seen = PASSES * config.batch_size * iterations
@@ -128,6 +128,46 @@ def estimate(config: RunConfig, data: DatasetFacts) -> Estimate:
         sample = min(config.evaluate.train_images or data.train, data.train)
         seen += (iterations // between + 1) * (sample + max(data.total - data.train, 0) // 2)
 
+    return Estimate(iterations, forward * seen, sum(_memory(config, data)))
+
+
+def memory_problem(config: RunConfig) -> str | None:
+    """Say that a run needs more memory than this machine has; None if it does not.
+
+    The files of an image folder are not counted. On another device than the processor, only the
+    weights and the images count.
+    """
+    dataset, model = config.dataset, config.model
+    if dataset.name == "image_folder":
+        data = DatasetFacts(3, dataset.size or _SIDE, 2, config.batch_size, 0)
+    else:
+        data = dataset_facts(dataset)
+    lists = (("model.channels", model.channels), ("model.hidden", model.hidden))
+    network = " ".join(f"{key}=[{','.join(map(str, value))}]" for key, value in lists)
+    if model.width != 1:
+        network += f" model.width={model.width:g}"
+    memory = machine_memory()
+    try:
+        weights, layers = _memory(config, data)
+    except OverflowError:  # beyond any float
+        return f"{network}: no machine has the memory for this network"
+    parts = {
+        network: weights,
+        f"dataset.images={dataset.images}": data.bytes,
+        f"batch_size={config.batch_size}": layers if config.device == "cpu" else 0,
+    }
+    needed = sum(parts.values())
+    if memory is None or needed <= memory:
+        return None
+    return (
+        f"{max(parts, key=lambda part: parts[part])}: a run needs about {needed // 10**9:,} GB of "
+        f"memory; this machine has {memory / 1e9:,.0f} GB"
+    )
+
+
+def _memory(config: RunConfig, data: DatasetFacts) -> tuple[int, int]:
+    """Bytes of a run's weights with all that belongs to them, and of the values of its layers."""
+    parameters, _, values = _count(config, data)
     kind = OPTIMIZERS[config.optimizer.name]
     settings = config.optimizer.parameters
     state = sum(
@@ -136,7 +176,7 @@ def estimate(config: RunConfig, data: DatasetFacts) -> Estimate:
     )
     weights = (8 if config.precision == "float64" else 4) * parameters * (3 + state)
     layers = COPIES * _SIZES[config.precision] * config.batch_size * values
-    return Estimate(iterations, forward * seen, weights + layers)
+    return weights, layers
 
 
 def _count(config: RunConfig, data: DatasetFacts) -> tuple[int, int, int]:
@@ -172,13 +212,19 @@ def worker_memory(workers: int, data: Sequence[DatasetFacts]) -> int | None:
         workers: Processes that train at the same time.
         data: The data sets, of which all workers share one copy.
     """
+    memory = machine_memory()
+    if memory is None:
+        return None
+    left = SHARE * memory - sum(each.bytes for each in data)
+    return max(int(left / workers) - PROCESS_BYTES, 0)
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that the machine, or the container, has; None where it cannot be told."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on Windows
         return None
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    if memory <= 0:
-        return None
-    left = SHARE * memory - sum(each.bytes for each in data)
-    return max(int(left / workers) - PROCESS_BYTES, 0)
+    return memory if memory > 0 else None

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lenet_bench.config.parse import parse
+from lenet_bench.model.lenet import BatchNorm, LeNet
 from tests.config.composed import changed, composed, mistakes
 
 
@@ -167,3 +169,31 @@ def test_an_image_folder_has_to_exist_and_hold_train(tmp_path: Path) -> None:
     assert "train/" in mistakes({**config, "dataset": empty})[0]
     (tmp_path / "train").mkdir()
     parse({**config, "dataset": empty})
+
+
+@pytest.mark.parametrize("norm", ["none", "before", "after"])
+@pytest.mark.parametrize("hidden", [[], [9]])
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_lone_image_is_refused_exactly_where_torch_refuses_it(
+    norm: BatchNorm, hidden: list[int], images: int
+) -> None:
+    """A neuron has one value then, and no variance; a feature map has several values."""
+    model = {**composed()["model"], "batch_norm": norm, "hidden": hidden}
+    config = {**composed(), "model": model}
+    network = LeNet(
+        in_channels=1, image_size=32, classes=10, hidden=tuple(hidden), batch_norm=norm,
+        activation=lambda _: torch.nn.ReLU(),
+    )  # fmt: skip
+    try:
+        network.train()(torch.zeros(images, 1, 32, 32))
+    except ValueError:
+        batch = mistakes({**config, "batch_size": images})
+        assert batch == [
+            f"batch_size=1: model.batch_norm={norm} needs at least 2 images in a batch"
+        ]
+        probe = mistakes({**config, "probe": {**config["probe"], "images": images}})
+        assert probe == [f"probe.images=1: model.batch_norm={norm} needs at least 2 images"]
+    else:
+        parse({**config, "batch_size": images})
+        parse({**config, "probe": {**config["probe"], "images": images}})
+    parse({**config, "probe": {**config["probe"], "images": images, "every": 0}})

@@ -121,7 +121,8 @@ def test_whatever_is_wrong_with_a_value_one_line_tells_all_that_is_allowed(
 ) -> None:
     """Not one line for each thing it might have been."""
     (problem,) = mistakes(changed(key, value))
-    assert problem.partition(": ")[2] == f"must be {allowed}"
+    hint = "; '0' stands in quotes, which make it text: leave them out" if value == "0" else ""
+    assert problem.partition(": ")[2] == f"must be {allowed}{hint}"
 
 
 def test_a_choice_that_there_is_not_is_named_in_words() -> None:

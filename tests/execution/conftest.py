@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import last_of_each
 from tests.execution.real import Sweep
 
 
@@ -18,7 +19,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
     started: list[Sweep] = []
 
     def begin(*arguments: str) -> Sweep:
-        started.append(Sweep(tmp_path, *arguments))
+        started.append(Sweep(tmp_path, *last_of_each(arguments)))
         return started[-1]
 
     yield begin

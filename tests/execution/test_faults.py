@@ -23,6 +23,7 @@ import pytest
 
 from lenet_bench.common.lock import LOCK_FILE
 from lenet_bench.records.run_directory import read_status
+from tests.conftest import last_of_each
 from tests.execution.real import Sweep, alive
 from tests.faults import preload, read_only, remount, small_disk, without_root_rights
 
@@ -39,7 +40,7 @@ def run(
     """The command, from a shell that has done something `before`, such as setting a limit."""
     return subprocess.run(
         [*(prefix or []), "sh", "-c", f'{before}; exec "$@"', "sh",
-         sys.executable, "-m", "lenet_bench", *arguments],
+         sys.executable, "-m", "lenet_bench", *last_of_each(arguments)],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

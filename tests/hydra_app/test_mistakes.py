@@ -54,6 +54,10 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("lr=" + "9" * 400, ("lr=99999", "number")),
     ("lr=" + "x" * 20_000, ("lr=xxxx", "number")),
     ("~lr", ("lr: must be given",)),
+    ('lr="0.01"', ("lr=0.01: must be a number greater than 0; '0.01' stands in quotes, which",)),
+    ('seed="1"', ("seed=1: must be an integer", "'1' stands in quotes, which make it text")),
+    ('probe.every="null"', ("'null' stands in quotes, which make it text: leave them out",)),
+    ('lr="fast"', ("lr=fast: must be a number greater than 0",)),
     ("seed=-1", ("seed=-1: must be greater than or equal to 0",)),
     ("seed=1.5", ("seed=1.5: must be", "integer")),
     ("seed=9223372036854775808", ("seed=9223372036854775808: must be less than",)),
@@ -126,7 +130,23 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("model.hidden=[120],[0]", ("model.hidden=", "greater than or equal to 1")),
     ("model.channels=[6]", ("model.channels=[6]: must have at least 2 items",)),
     ("device=gpu", ("device=gpu: must be auto, cpu, mps, cuda or cuda:K",)),
+    ("device=cuda:99999999999999999999", ("must be auto, cpu, mps, cuda or cuda:K",)),
+    ("device=cuda:²", ("device=cuda:²: cannot be read",)),
     ("precision=float16", ("precision=float16: must be 'float32', 'float64' or 'bfloat16'",)),
+    # more than a disk or a memory holds
+    (
+        "iterations=2000000000",
+        ("iterations=2000000000: a run has at most 10,000,000 iterations; the train.csv of this "
+         "one would take about 140 GB",),
+    ),
+    ("iterations=1" + "0" * 400, ("a run has at most 10,000,000 iterations",)),
+    ("epochs=100000000", ("the 1,000,000,000 iterations of epochs=100000000: a run has at most",)),
+    (
+        "model.hidden=[1000000000]",
+        ("model.channels=[6,16] model.hidden=[1000000000]: a run needs about 6,576 GB of memory; "
+         "this machine has ",),
+    ),
+    ("model.hidden=[1" + "0" * 400 + "]", ("no machine has the memory for this network",)),
     # the launcher and Hydra's own
     ("hydra.launcher.engine=ray", ("hydra.launcher.engine=ray: must be local",)),
     ("hydra.launcher.workers=0", ("hydra.launcher.workers=0: must be auto or an integer >= 1",)),
@@ -143,7 +163,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     ("hydra.mode=NOPE", ("hydra.mode=NOPE: ", "RUN, MULTIRUN")),
     ("hydra.searchpath=5", ("hydra.searchpath=5: ", "list")),
     ("+hydra.sweeper.params.lr=-1", ("+hydra.sweeper.params.lr=-1: ",)),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "says"), MISTAKES, ids=[text[:40] for text, _ in MISTAKES])
@@ -252,6 +272,27 @@ COMBINED: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         ("schedule.warmup=300: must be less than the budget, the 4 iterations of epochs=2",),
     ),
     (("dataset=fake", "dataset.images=5"), ("dataset.images=5: must be at least 2 for each of",)),
+    (
+        ("dataset=fake", "dataset.images=1000000000000"),
+        ("dataset.images=1000000000000: a run needs about 3,686,400 GB of memory; this machine",),
+    ),
+    (
+        ("model.hidden=[120],[1000000000]", "precision=float32,float64"),
+        ("model.channels=[6,16] model.hidden=[1000000000]: a run needs about 6,576 GB of memory",
+         "model.channels=[6,16] model.hidden=[1000000000]: a run needs about 13,152 GB of memory"),
+    ),
+    (
+        ("batch_size=1", "model.batch_norm=before"),
+        ("batch_size=1: model.batch_norm=before needs at least 2 images in a batch",),
+    ),
+    (
+        ("batch_size=1,2", "model.batch_norm=none,after"),
+        ("batch_size=1: model.batch_norm=after needs at least 2 images in a batch",),
+    ),
+    (
+        ("probe.images=1", "model.batch_norm=before"),
+        ("probe.images=1: model.batch_norm=before needs at least 2 images",),
+    ),
     (
         ("activation=custom", "activation.path=torch.nn:Nope"),
         ("activation.path=torch.nn:Nope: torch.nn has no class 'Nope'",),

@@ -12,7 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from lenet_bench.common.errors import DatasetError
 from lenet_bench.datasets.shape import ImageShape
 from lenet_bench.planning import estimates
-from lenet_bench.planning.estimates import DatasetFacts, dataset_facts, estimate, worker_memory
+from lenet_bench.planning.estimates import (
+    DatasetFacts,
+    dataset_facts,
+    estimate,
+    machine_memory,
+    memory_problem,
+    worker_memory,
+)
 from lenet_bench.training import build
 from tests.conftest import Configure, load
 
@@ -123,3 +130,18 @@ def test_workers_share_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> 
     assert worker_memory(1, data) == pytest.approx(2 * gibibyte - estimates.PROCESS_BYTES, abs=1)
     monkeypatch.delattr("os.sysconf")
     assert worker_memory(1, data) is None
+
+
+def test_a_network_is_refused_from_where_the_memory_ends(configure: Configure) -> None:
+    """Weights, gradients, momentum and what is added to them, of a layer behind LeNet's 400."""
+    memory = machine_memory()
+    if memory is None:
+        pytest.skip("this machine does not tell how much memory it has")
+    images, convolutions = 1797 * 32 * 32, 6 * 26 + 16 * 151
+    most = ((memory - images) // 16 - convolutions - 10) // 411
+    for units, fits in ((most, True), (most + 1, False)):
+        problem = memory_problem(configure(f"model.hidden=[{units}]", device="auto"))
+        assert (problem is None) == fits
+    assert problem is not None
+    assert problem.startswith(f"model.channels=[6,16] model.hidden=[{most + 1}]: a run needs about")
+    assert memory_problem(configure(f"model.hidden=[{most}]")) is not None  # its values besides

@@ -20,7 +20,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 PREPARED = "{{:,}} of {:,} runs prepared"  # filled in twice
 
@@ -97,7 +97,7 @@ class StackedLauncher(Launcher):
         from lenet_bench.hydra_app.fast_composition import COMPOSED, compose_fast
         from lenet_bench.hydra_app.fast_jobs import JobRunner
         from lenet_bench.hydra_app.names import register_resolvers
-        from lenet_bench.hydra_app.task import collecting, train
+        from lenet_bench.hydra_app.task import collecting, refuse_misplaced, train
         from lenet_bench.planning.plan_file import PLAN_FILE
 
         setup_globals()
@@ -109,12 +109,17 @@ class StackedLauncher(Launcher):
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         compose_fast(self.hydra_context, PREPARED.format(len(job_overrides)))
+        given: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        named_by_us = given["subdir"] == "${run_name:}"
         runner = JobRunner(self.hydra_context, self.task_function)
         with collecting(job_overrides) as collected:
             returns, owners = [], []
             for number, overrides in enumerate(job_overrides, initial_job_idx):
                 before = len(collected)
-                returns.append(runner.run(self._compose(number, overrides)))
+                config = self._compose(number, overrides)
+                if not named_by_us:
+                    refuse_misplaced(str(config.hydra.sweep.subdir))
+                returns.append(runner.run(config))
                 configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
                 owners.append(collected[before].directory if len(collected) > before else None)
             jobs = list(collected)
