@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.text import printable
 from lenet_bench.config.errors import ConfigError, as_typed
+from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution import sweep
 from lenet_bench.execution.agreement import ChangedSweepError
 from lenet_bench.execution.options import EngineOptions
@@ -27,7 +28,7 @@ from lenet_bench.hydra_app.names import naming_by_what_varies
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import Job, current
 from lenet_bench.planning.plan_file import PLAN_FILE
-from lenet_bench.records.configuration import flatten, has_configuration, read_configuration
+from lenet_bench.records.configuration import FILE, flatten, read_configuration
 from lenet_bench.records.run_directory import Run, mark_failed, mark_rejected, read_status
 
 
@@ -137,19 +138,19 @@ def refuse_misplaced(name: str) -> None:
 
 def _refuse_another_run(run: Run) -> None:
     """Refuse to write into the directory of another run; the usual names tell runs apart."""
-    if run.directory.name.endswith(run.config.fingerprint) or not has_configuration(run.directory):
+    # Of the job at hand Hydra has just written `.hydra/`; only `config.json` is of another.
+    if run.directory.name.endswith(run.config.fingerprint) or not (run.directory / FILE).exists():
         return
     try:
-        there = flatten(read_configuration(run.directory).content)
-    except UserError:
-        return  # it cannot be read, and is trained again
-    here = flatten(run.config.model_dump(mode="json", exclude_defaults=True))
-    differing = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-    if differing:
-        key = differing[0]
+        there = RunConfig.model_validate(read_configuration(run.directory).content)
+    except (UserError, ValueError):
+        return  # it cannot be read, or is of an older program, and is trained again
+    if there.fingerprint != run.config.fingerprint:
+        before, now = (flatten(each.model_dump(mode="json")) for each in (there, run.config))
+        key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
         raise DirectoryError(
-            f"{run.directory}: holds another run ({key}={as_typed(there.get(key))}, now "
-            f"{as_typed(here.get(key))}); choose another folder"
+            f"{run.directory}: holds another run ({key}={as_typed(before.get(key))}, now "
+            f"{as_typed(now.get(key))}); choose another folder"
         )
 
 
