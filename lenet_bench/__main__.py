@@ -1,6 +1,7 @@
 """`lenet-bench`, also `python -m lenet_bench`: from a command line to a trained and reported sweep.
 
 In: the arguments of the command. Out: a sweep directory, a table in the terminal, an exit code.
+`lenet-bench verify DIR` is answered by `commands.verify`.
 
 Exit code 0: every run finished or diverged, which is a result. 1: a mistake, a run that failed, or
 an answer that could not be written. 130: stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP. 141: the
@@ -30,6 +31,7 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from omegaconf.errors import OmegaConfBaseException
 
     from lenet_bench import __version__
+    from lenet_bench.commands import verify
     from lenet_bench.common.errors import UserError
     from lenet_bench.common.streams import Answer, forgiving_output
     from lenet_bench.common.surroundings import OF_WORKERS, explain_surroundings, surroundings
@@ -69,6 +71,8 @@ def main() -> None:
         if "--version" in sys.argv[1:]:
             print(f"lenet-bench {__version__} (Hydra {hydra.__version__})")
             return
+        if sys.argv[1:2] == ["verify"]:
+            sys.exit(verify.main(sys.argv[2:]))
         sys.exit(_answer(answer))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The commands beside `lenet-bench` itself: `lenet-bench-report` and `lenet-bench-claims`.
+"""The commands beside training: `lenet-bench-report`, `lenet-bench-claims`, `lenet-bench verify`.
 
 In: command lines. Out: files, text in the terminal, an exit code.
 May import: every other room.

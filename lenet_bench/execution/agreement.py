@@ -90,7 +90,7 @@ def agree(
     old = {os.path.relpath(run, file.parent): run for run in stored.plan.runs}
     begun = [run for run in stored.plan.runs if run not in finished and not has_ended(run)]
     differences = [
-        *_differing_conditions(stored.conditions, conditions),
+        *differing_conditions(stored.conditions, conditions),
         *_differing_runs(begun, old, {name: runs[run].config for name, run in names.items()}),
     ]
     kept = [
@@ -146,9 +146,8 @@ def _data(stored: StoredPlan) -> dict[str, Any]:
     return {"datasets": known} if isinstance(known, dict) else {}
 
 
-def _differing_conditions(
-    stored: Mapping[str, Any] | None, now: Mapping[str, Any]
-) -> Iterable[str]:
+def differing_conditions(stored: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Iterable[str]:
+    """A line for each of the conditions of now that is not what it was."""
     if stored is None:
         yield "begun by an older lenet-bench, which did not say how it trained"
         return

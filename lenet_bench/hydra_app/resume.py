@@ -6,7 +6,6 @@ the answer that nothing is left to train, within seconds, because nothing is com
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from lenet_bench.common.lock import lock_folder
 from lenet_bench.config.errors import ConfigError
 from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import Session
-from lenet_bench.hydra_app.stored_command import PLACE, read_command, stored_command
+from lenet_bench.hydra_app.stored_command import PLACE, enter_folder, read_command, stored_command
 from lenet_bench.planning.plan_file import planned_runs
 from lenet_bench.records.run_directory import ENDED, has_ended, read_status
 
@@ -57,13 +56,7 @@ def expand(arguments: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError(
             [f"{KEY}={named[0]}: holds no sweep.json, in which lenet-bench keeps its command"]
         )
-    try:
-        os.chdir(command.folder)
-    except OSError:
-        print(
-            f"{command.folder}, where the sweep was begun, is gone; relative paths start here.",
-            file=sys.stderr,
-        )
+    enter_folder(command)
     own = [item for item in arguments if item.startswith(BESIDE)]
     replaced = {item.partition("=")[0] for item in own}
     kept = [item for item in command.arguments if item.partition("=")[0] not in replaced]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,17 @@ def read_command(directory: Path) -> StoredCommand | None:
         return None
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(f"{file}: does not hold the command of a sweep") from None
+
+
+def enter_folder(command: StoredCommand) -> None:
+    """Let this process work where a command was typed: relative paths start there."""
+    try:
+        os.chdir(command.folder)
+    except OSError:
+        print(
+            f"{command.folder}, where the sweep was begun, is gone; relative paths start here.",
+            file=sys.stderr,
+        )
 
 
 def meaning(arguments: Sequence[str]) -> str:

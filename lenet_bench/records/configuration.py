@@ -78,6 +78,25 @@ def read_configuration(directory: Path) -> StoredConfiguration:
     return StoredConfiguration(checked, preset)
 
 
+def read_run_configuration(directory: Path) -> RunConfig:
+    """Read the configuration of a run. Whether its data are still there does not matter.
+
+    Raises:
+        DamageError: The directory does not say it, or not in a way that this program understands.
+    """
+    from pydantic import ValidationError
+
+    from lenet_bench.config.messages import describe
+    from lenet_bench.config.schema import RunConfig
+
+    content = read_configuration(directory).content
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        problem = describe(error.errors()[0], content)
+        raise DamageError(directory / FILE, problem) from None
+
+
 def has_configuration(directory: Path) -> bool:
     """Whether there is a file that should say what was asked for."""
     return any((directory / name).exists() for name in (FILE, OLDER_FILE))

@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.regular_files import read_regular
-from lenet_bench.config.messages import describe
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets.shape import ImageShape
 from lenet_bench.model.lenet import LeNet
-from lenet_bench.records.configuration import FILE as CONFIGURATION
-from lenet_bench.records.configuration import read_configuration
+from lenet_bench.records.configuration import read_run_configuration
 from lenet_bench.records.damage import DamageError, shown
 from lenet_bench.records.file_facts import WEIGHTS, damage
 from lenet_bench.records.stored_status import STATUS, read_stored_status
@@ -45,7 +42,7 @@ def load_model(run: str | Path) -> LeNet:
     """
     directory = Path(run)
     try:
-        config = _configuration(directory)
+        config = read_run_configuration(directory)
         status = read_stored_status(directory)
         shape = _image_shape(directory / STATUS, status)
         state = _read_weights(directory, status)
@@ -63,14 +60,13 @@ def load_model(run: str | Path) -> LeNet:
     return model.eval()
 
 
-def _configuration(directory: Path) -> RunConfig:
-    content = read_configuration(directory).content
-    try:
-        # Whether its data are still there does not matter.
-        return RunConfig.model_validate(content)
-    except ValidationError as error:
-        problem = describe(error.errors()[0], content)
-        raise DamageError(directory / CONFIGURATION, problem) from None
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a `weights.pt`, whatever else may have been put there.
+
+    Raises:
+        DamageError: It cannot be read, or is none.
+    """
+    return _state(path, _read(path))
 
 
 def _image_shape(path: Path, status: Mapping[str, Any]) -> ImageShape:
@@ -85,19 +81,27 @@ def _image_shape(path: Path, status: Mapping[str, Any]) -> ImageShape:
 
 
 def _read_weights(directory: Path, status: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict in `weights.pt`, whatever else may have been put there."""
+    """The state dict in `weights.pt`, if it is the one that the status knows."""
     path = directory / WEIGHTS
-    try:
-        content = read_regular(path, _LARGEST)
-    except FileNotFoundError:
-        raise DamageError(path, "is missing") from None
-    except OSError as error:
-        raise DamageError(path, error.strerror or "cannot be read") from None
+    content = _read(path)
     facts = (status.get("files") or {}).get(WEIGHTS)
     if facts is not None and (
         problem := damage(directory, {"files": {WEIGHTS: facts}}, lambda _: content)
     ):
         raise DamageError(path, problem.removeprefix(f"{WEIGHTS} "))
+    return _state(path, content)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_regular(path, _LARGEST)
+    except FileNotFoundError:
+        raise DamageError(path, "is missing") from None
+    except OSError as error:
+        raise DamageError(path, error.strerror or "cannot be read") from None
+
+
+def _state(path: Path, content: bytes) -> dict[str, Tensor]:
     _check_archive(path, content)
     try:
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
