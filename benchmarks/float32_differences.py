@@ -33,7 +33,7 @@ from lenet_bench.records.run_directory import Run
 from lenet_bench.training.loop import train_stack
 
 ACTIVATIONS = ("relu", "tanh")
-BATCH = 32  # images
+BATCH = 16  # images
 SEEDS = 2  # of each activation that are compared
 UP_TO = (1, 10, 100, 1000)  # iterations
 
@@ -122,7 +122,8 @@ def start(number: int, iterations: int, folder: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.float32_differences", "--way", str(number)]
     subprocess.run(  # noqa: S603  this program, no shell
         [*command, "--iterations", str(iterations), "--folder", str(folder)],
-        env={**os.environ, **WAYS[number].environment},
+        # Threads that wait spin otherwise, and crawl where other programs take the cores.
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **WAYS[number].environment},
         check=True,
     )
 

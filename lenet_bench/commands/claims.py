@@ -3,7 +3,8 @@
 In: a command line. Out: a sweep for each preset with its `evidence.csv`, then `claims.csv` and
 `claims.html`. Presets are trained by the ordinary command, one after another. Finished runs are not
 trained again: the same command with the same `--output` continues where it stopped, or decides anew
-if nothing is missing. Verdicts of claims that `--only` leaves out stay as they are.
+if nothing is missing. After Ctrl-C or a failure that command is the last line. Verdicts of claims
+that `--only` leaves out stay as they are.
 
 Exit code 1: a mistake, or a preset that failed. 130: stopped by Ctrl-C; 143 by SIGTERM,
 129 by SIGHUP.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 ROUNDS = "activation_cost_rounds.csv"
 COMPARED = ("relu", "sigmoid", "tanh", "swish", "hard_swish")
+FAULTS = (UserError, ImportError, MemoryError, OSError)  # of the user or the machine
 RESERVED = ("experiment", "hydra.sweep.dir", "plan")  # keys that this command sets itself
 
 
@@ -50,13 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         overrides = [*given.overrides, *(word for word in given.only or () if "=" in word)]
         try:
             code = _run(only, overrides, given.output)
-        except UserError as error:
-            print(f"lenet-bench-claims: {error}", file=sys.stderr)
-            code = 1
-        except (ImportError, MemoryError, OSError) as error:
-            print(f"lenet-bench-claims: {explain_surroundings(error)}", file=sys.stderr)
+        except FAULTS as error:
+            _say(error)
             code = 1
         sys.exit(code)
+
+
+def _say(error: Exception) -> None:
+    """Say what went wrong."""
+    text = str(error) if isinstance(error, UserError) else explain_surroundings(error)
+    print(f"lenet-bench-claims: {text}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,12 +98,19 @@ def _run(only: Sequence[str], overrides: Sequence[str], output: Path | None) -> 
     trained = [preset for preset in presets if preset not in (COST, EXACT)]
     _check(trained, overrides)
     directory = output or new_folder("claims")
+    again = _how_to_go_on(overrides, directory, only)
     lock = _lock(directory)
     try:
         _mark(directory, overrides)
-        return _fill(directory, claims, presets, overrides)
+        return _fill(directory, claims, presets, overrides, again)
     finally:
         lock.release()
+
+
+def _how_to_go_on(overrides: Sequence[str], directory: Path, only: Sequence[str]) -> str:
+    """The command that goes on; `--only` comes last, because it takes all words behind it."""
+    names = ["--only", *only] if only else []
+    return shlex.join(["lenet-bench-claims", *overrides, "--output", str(directory), *names])
 
 
 def _fill(
@@ -105,21 +118,47 @@ def _fill(
     claims: Mapping[str, Claim],
     presets: Sequence[str],
     overrides: Sequence[str],
+    again: str,
 ) -> int:
-    """Decide the claims in a directory that no other command writes to; return the exit code."""
-    from lenet_bench.claims.evaluation import claims_frame
-    from lenet_bench.claims.files import write
+    """Decide the claims in a directory that no other command writes to.
+
+    Returns:
+        The exit code. If it is not 0, `again` is the last line: the command that goes on.
+    """
     from lenet_bench.claims.registry import COST
-    from lenet_bench.reporting.claims_page import claims_as_text, claims_page
 
     others = _read_other_claims(directory / "claims.csv", claims)
     rounds = _read_costs(directory / ROUNDS) if COST in presets else None
 
     try:
         rows, failed = _decide_all(claims, presets, overrides, directory, rounds)
+        _write(directory, rows, others, overrides)
     except KeyboardInterrupt:
-        print(f"stopped; the same command with --output={directory} goes on", file=sys.stderr)
+        _tell(again)
         raise
+    except FAULTS as error:
+        _say(error)
+        failed = True
+    if failed:
+        _tell(again)
+    return 1 if failed else 0
+
+
+def _tell(again: str) -> None:
+    print(f"To go on: {again}", file=sys.stderr)
+
+
+def _write(
+    directory: Path,
+    rows: Sequence[dict[str, object]],
+    others: Sequence[dict[str, object]],
+    overrides: Sequence[str],
+) -> None:
+    """Write `claims.csv` and `claims.html`, and print the verdicts."""
+    from lenet_bench.claims.evaluation import claims_frame
+    from lenet_bench.claims.files import write
+    from lenet_bench.reporting.claims_page import claims_as_text, claims_page
+
     everything = claims_frame([*rows, *others])
     contents = {
         "claims.csv": everything.to_csv(index=False),
@@ -131,7 +170,6 @@ def _fill(
     for name in contents:
         more = f" (with {len(others)} that were there)" if others else ""
         print(f"wrote {directory / name}{more}")
-    return 1 if failed else 0
 
 
 def _decide_all(
@@ -218,8 +256,9 @@ def _mark(directory: Path, overrides: Sequence[str]) -> None:
     """
     from lenet_bench.claims.files import OVERRIDES
 
-    # Hydra's settings change how runs are trained, not what is trained.
-    content = sorted(text for text in overrides if not text.lstrip("+").startswith("hydra"))
+    # These change how runs are trained, not what is trained.
+    how = ("hydra", "resume_anyway=")
+    content = sorted(text for text in overrides if not text.lstrip("+").startswith(how))
     mark = directory / OVERRIDES
     try:
         if mark.exists():

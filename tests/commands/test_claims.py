@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ from lenet_bench.claims.files import read_claims
 from lenet_bench.commands import claims as command
 from lenet_bench.commands.claims import main
 from lenet_bench.commands.report import main as report
+from lenet_bench.commands.verify import main as verify
 from lenet_bench.common.errors import UserError
 from lenet_bench.records import schema
+from lenet_bench.records.run_directory import read_status
 from lenet_bench.records.schema import names
 from tests.claims.made_up import ROOT, rounds, sweep
 from tests.fabricate import descent, write_run
@@ -83,7 +88,8 @@ def test_the_command_trains_decides_and_goes_on(
     assert own["claim"].to_list() == ["sigmoid_slower", "tanh_close_to_relu"]
     pd.testing.assert_frame_equal(own.iloc[:1], frame)
 
-    assert ended([*arguments, "iterations=5"]) == 1
+    others = [item for item in arguments if item != "iterations=4"]
+    assert ended(["iterations=5", *others]) == 1
     assert "its runs were trained with" in capsys.readouterr().err
 
 
@@ -101,7 +107,9 @@ def test_a_preset_that_fails_leaves_its_claims_inconclusive(
     reason = "training sigmoid_tanh_relu failed: 1 of 1 runs failed: RuntimeError: out of memory"
     assert frame.loc["sigmoid_slower", "note"] == reason
     assert frame.loc["relu_twice", "verdict"] == "supported"
-    assert "2 claims" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "2 claims" in told.out
+    assert told.err.splitlines()[-1].startswith("To go on: lenet-bench-claims ")
 
 
 def test_only_some_claims_leave_the_verdicts_of_the_others(
@@ -156,10 +164,73 @@ def test_ctrl_c_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("lenet_bench.training.activation_cost.measure", stopped)
-    assert ended(["--output", str(tmp_path), "--only", "hard_swish_cheaper"]) == 130
-    told = capsys.readouterr().err
-    assert f"stopped; the same command with --output={tmp_path} goes on" in told
-    assert not (tmp_path / "activation_cost_rounds.csv").exists()
+    output = tmp_path / "it's mine"
+    arguments = ["--output", str(output), "--only", "hard_swish_cheaper"]
+    assert ended([*arguments, "lr=0.1"]) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    told, _, again = last.partition("To go on: lenet-bench-claims ")
+    assert told == ""
+    assert shlex.split(again) == ["lr=0.1", *arguments]
+    assert not (output / "activation_cost_rounds.csv").exists()
+
+
+def test_a_failure_says_how_to_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A file lies where a preset's folder is to be."""
+    (tmp_path / "sigmoid_tanh_relu").touch()
+    arguments = ["--output", str(tmp_path), "--only", "sigmoid_slower", "relu_twice"]
+    assert ended(arguments) == 1
+    text = capfd.readouterr().err
+    assert "sigmoid_tanh_relu: cannot be made (File exists)" in text
+    assert text.splitlines()[-1] == f"To go on: lenet-bench-claims {shlex.join(arguments)}"
+    assert "Traceback" not in text
+    frame = pd.read_csv(tmp_path / "claims.csv", index_col="claim")
+    assert frame["verdict"].to_dict() == {
+        "relu_twice": "supported",
+        "sigmoid_slower": "inconclusive",
+    }
+
+
+@pytest.mark.slow
+def test_the_command_of_the_last_line_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Real processes, a real Ctrl-C in the middle of training, and the bytes at the end."""
+    arguments = [
+        "dataset=fake", "dataset.images=150", "batch_size=8", "model.channels=[2,2]",
+        "model.hidden=[8]", "iterations=300", "seed=0", "probe.every=0", "checkpoint.every=10",
+        "device=cpu", "hydra.launcher.workers=1",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "lenet_bench.commands.claims"]
+    output = tmp_path / "claims"
+    sweep = output / "sigmoid_tanh_relu"
+    with subprocess.Popen(
+        [*command, *arguments, "--output", str(output), "--only", "sigmoid_slower"],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        end = time.monotonic() + 60
+        while not list(sweep.glob("checkpoints/*")) and time.monotonic() < end:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, text = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert "Traceback" not in text
+    runs = sorted(path.parent for path in sweep.glob("*/status.json"))
+    stopped = {run: read_status(run) for run in runs}
+    assert {status["status"] for status in stopped.values()} == {"interrupted"}
+    assert all(0 < status["iteration"] < 300 for status in stopped.values())
+    rows = {run: (run / "train.csv").read_bytes() for run in runs}
+
+    _, _, again = text.splitlines()[-1].partition("To go on: lenet-bench-claims ")
+    done = subprocess.run(
+        [*command, *shlex.split(again)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for run in runs:
+        status = read_status(run)
+        assert (status["status"], status["iteration"]) == ("finished", 300)
+        assert status["started"] == stopped[run]["started"]
+        assert (run / "train.csv").read_bytes().startswith(rows[run])
+    assert pd.read_csv(output / "claims.csv")["claim"].to_list() == ["sigmoid_slower"]
+    # What went on has the bytes of what nobody has stopped.
+    assert verify([str(sweep)]) == 0
 
 
 def test_measured_costs_are_written_whole_and_used_again(

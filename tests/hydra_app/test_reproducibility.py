@@ -22,7 +22,7 @@ from tests.conftest import Lenet
 ROOT = Path(__file__).resolve().parents[2]
 
 TINY = (
-    "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8", "iterations=20",
+    "dataset.train_size=60", "dataset.validation_size=30", "batch_size=8",
     "evaluate.every=10", "probe.every=10", "probe.images=16", "model.channels=[2,4]",
     "model.hidden=[9]", "device=cpu",
 )  # fmt: skip
@@ -32,7 +32,7 @@ TINY = (
 def test_a_status_holds_what_is_needed_to_repeat_a_run(lenet: Lenet) -> None:
     """Each fact is compared with where it comes from."""
     done = lenet(
-        *TINY, "activation=relu,tanh", "seed=3,4", "hydra.launcher.workers=1",
+        *TINY, "iterations=20", "activation=relu,tanh", "seed=3,4", "hydra.launcher.workers=1",
         "hydra.launcher.stack_size=2", "hydra.sweep.dir=runs/mine",
     )  # fmt: skip
     assert done.code == 0
@@ -78,7 +78,7 @@ def test_a_status_holds_what_is_needed_to_repeat_a_run(lenet: Lenet) -> None:
 # --- reproducible=true ----------------------------------------------------------------------------
 
 # Learned slopes, noise and batch norm: all that a run has besides weights.
-RUNS = ("activation=rrelu,prelu", "seed=0,1", "model.batch_norm=before", "reproducible=true")
+HARD = ("model.batch_norm=before", "reproducible=true", "iterations=120", "checkpoint.every=25")
 FILES = ("train.csv", "evaluation.csv", "layers.csv", "weights.pt", "config.json")
 
 
@@ -94,7 +94,7 @@ def test_the_bytes_of_a_reproducible_run_depend_on_no_other(lenet: Lenet, tmp_pa
 
     The process may use any number of threads for what it trains itself.
     """
-    arguments = (*TINY, *RUNS, "iterations=120", "checkpoint.every=25")
+    arguments = (*TINY, *HARD, "activation=rrelu,prelu", "seed=0,1")
     command = [sys.executable, "-m", "lenet_bench", *arguments]
     killed = tmp_path / "runs" / "killed"
     with subprocess.Popen(
@@ -115,8 +115,7 @@ def test_the_bytes_of_a_reproducible_run_depend_on_no_other(lenet: Lenet, tmp_pa
     try:
         others = [*arguments, "hydra.launcher.workers=1", "hydra.sweep.dir=runs/others"]
         assert lenet(*others).code == 0
-        # The run keeps its name where a sweep knows it; here it is alone from the start.
-        alone = [*arguments, "activation=rrelu", "seed=1", "hydra.launcher.stack_size=4"]
+        alone = [*TINY, *HARD, "activation=rrelu", "seed=1", "hydra.launcher.stack_size=4"]
         assert lenet(*alone, "hydra.sweep.dir=runs/alone").code == 0
     finally:
         torch.set_num_threads(1)
@@ -143,7 +142,10 @@ def test_reproducible_is_another_run_only_where_it_is_true(
     lenet: Lenet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without it names and configurations are as ever; a sweep that switches it is refused."""
-    arguments = (*TINY, "seed=0,1", "hydra.launcher.workers=1", "hydra.sweep.dir=runs/mine")
+    arguments = (
+        *(*TINY, "iterations=20", "seed=0,1"),
+        *("hydra.launcher.workers=1", "hydra.sweep.dir=runs/mine"),
+    )
     assert lenet(*arguments, "reproducible=false").code == 0
     done = lenet(*arguments)
     assert len(done.runs) == 2
