@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from lenet_bench.records.run_directory import read_status
 from tests.conftest import Lenet
@@ -59,7 +62,7 @@ def test_a_finished_sweep_is_answered_without_composing_it(
 
 @pytest.mark.usefixtures("without_report")
 def test_what_is_left_is_trained_by_the_stored_plan(lenet: Lenet, tmp_path: Path) -> None:
-    """From any folder, and to the same bytes."""
+    """From any folder, with the same threads, and to the same bytes."""
     done = lenet(*SWEEP, "hydra.sweep.dir=runs/mine", "hydra.launcher.stack_size=2")
     sweep = done.folder / "runs" / "mine"
     before, plan = tables(sweep), (sweep / "plan.json").read_text()
@@ -72,6 +75,29 @@ def test_what_is_left_is_trained_by_the_stored_plan(lenet: Lenet, tmp_path: Path
     assert (sweep / "plan.json").read_text() == plan
     assert {read_status(run)["status"] for run in done.runs.values()} == {"finished"}
     assert list((tmp_path / "elsewhere").iterdir()) == []
+    changed = json.loads(plan)
+    for stack in changed["stacks"]:
+        stack["threads"] = 2
+    (sweep / "plan.json").write_text(json.dumps(changed))
+    run = next(iter(done.runs.values()))
+    unfinish(run)
+    assert lenet("resume=runs/mine").code == 0  # the command has gone to where it was typed
+    assert read_status(run)["threads"] == 2  # bits depend on them
+    assert torch.get_num_threads() == 1
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "train.csv": (
+        lambda path: path.write_text("".join(path.open().readlines()[:9])),
+        "has 8 rows instead of 20",
+    ),
+    "layers.csv": (lambda path: path.write_bytes(os.urandom(300)), "has "),
+    "evaluation.csv": (  # a loss of -5
+        lambda path: path.write_text(re.sub(r",\d+\.\d+,", ",-5.0,", path.read_text(), count=1)),
+        "has ",
+    ),
+    "weights.pt": (lambda path: os.truncate(path, 1000), "has 1000 bytes instead of "),
+}
 
 
 @pytest.mark.usefixtures("without_report")
@@ -82,13 +108,21 @@ def test_a_damaged_run_is_trained_again_by_name(
     done = lenet(*SWEEP, "hydra.sweep.dir=runs/mine")
     sweep = done.folder / "runs" / "mine"
     before = tables(sweep)
-    name, run = next(iter(done.runs.items()))
-    (run / "train.csv").write_text("".join((run / "train.csv").open().readlines()[:9]))
+    named = dict(zip(done.runs, DAMAGE, strict=True))
+    for name, file in named.items():
+        DAMAGE[file][0](done.runs[name] / file)
+    assert tables(sweep) != before
     capsys.readouterr()
     assert lenet("resume=runs/mine").code == 0
-    expected = f"{name} is trained again: train.csv has 8 rows instead of 20."
-    assert capsys.readouterr().err.count(expected) >= 1
+    text = capsys.readouterr().err
+    for name, file in named.items():
+        assert text.count(f"{name} is trained again: {file} {DAMAGE[file][1]}") == 1
     assert tables(sweep) == before
+    (done.runs[name] / "weights.pt").unlink()
+    assert lenet("resume=runs/mine").code == 0
+    text = capsys.readouterr().err
+    assert text.count("is trained again") == text.count(f"{name} is trained again: weights.pt is ")
+    assert (done.runs[name] / "weights.pt").exists()
 
 
 @pytest.mark.usefixtures("without_report")
