@@ -91,10 +91,14 @@ def _answer(answer: Answer) -> object:
             code = 1 if code == 1 else concluded or code
     except KeyboardInterrupt:
         code = exit_code()
+    except (MemoryError, OSError) as error:  # of looking at what was trained
+        _say(str(explain_surroundings(error, command.directory)))
+        code = 1
     finally:
         command.end()
-    if code and (again := how_to_go_on(command)):
-        print(f"To go on: {again}", file=sys.stderr)
+    with contextlib.suppress(MemoryError, OSError):
+        if code and (again := how_to_go_on(command)):
+            print(f"To go on: {again}", file=sys.stderr)
     return code
 
 

@@ -73,7 +73,8 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
     with open_regular(path) as file:
         if at_most is None:
             return file.read()
-        content = file.read(at_most + 1)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, at_most) + 1)  # which takes the memory of so many at once
     if len(content) > at_most:
         raise OSError(errno.EFBIG, f"holds more than {at_most:,} bytes", str(path))
     return content

@@ -12,12 +12,16 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from lenet_bench.common.errors import in_one_line
+
 # Figures are drawn without a window. A notebook hands down a backend that only it can load.
 OF_COMMANDS = {"MPLBACKEND": "agg"}
 # A new Python process searches the current folder first, where a `random.py` may lie.
 OF_WORKERS = {**OF_COMMANDS, "PYTHONSAFEPATH": "1"}
 
-_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+# What libraries say instead of raising a MemoryError; the second is oneDNN's.
+_OF_MEMORY = ("can't allocate memory", "could not create a ", "bad_alloc", "failed to map segment")
 
 
 @contextlib.contextmanager
@@ -35,6 +39,24 @@ def surroundings(settings: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, (RuntimeError, ImportError)):
+        return any(words in str(error) for words in _OF_MEMORY)
+    return isinstance(error, MemoryError)
+
+
+def cause_of_failure(error: BaseException) -> str:
+    """Why a run failed, in a line: of a file that cannot be written its name, else the error."""
+    if is_out_of_memory(error):
+        return f"there is not enough memory ({in_one_line(error)})"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return in_one_line(error)
+
+
 def explain_surroundings(error: BaseException, folder: Path | None = None) -> str | None:
     """An error that the machine caused, in a line for the user; None for any other.
 
@@ -44,8 +66,7 @@ def explain_surroundings(error: BaseException, folder: Path | None = None) -> st
     """
     text = " ".join(str(error).split())
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    out_of_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    if isinstance(error, MemoryError) or out_of_memory or "failed to map segment" in text:
+    if is_out_of_memory(error):
         return f"there is not enough memory ({named}); end other programs, or lift `ulimit -v`"
     if isinstance(error, ImportError):
         return f"a library cannot be loaded ({named}); install lenet-bench anew"

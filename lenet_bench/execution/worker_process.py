@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import TYPE_CHECKING, Any
 
-from lenet_bench.common.errors import in_one_line
 from lenet_bench.common.parent import end_with_parent
+from lenet_bench.common.surroundings import cause_of_failure
 from lenet_bench.execution.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _answer(pipe: Connection, act: Callable[[], None]) -> None:
     except EOFError:
         pass  # the parent is gone
     except BaseException as error:
-        _send(pipe, "broken", in_one_line(error))
+        _send(pipe, "broken", cause_of_failure(error))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

@@ -28,8 +28,9 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from lenet_bench.common.errors import DatasetError, UserError, in_one_line
+from lenet_bench.common.errors import DatasetError, UserError
 from lenet_bench.common.memory import MALLOC_SETTINGS, environment, keep_memory
+from lenet_bench.common.surroundings import cause_of_failure
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset
 from lenet_bench.execution import worker_process
@@ -176,7 +177,7 @@ def train_job(
         return _failed(job, str(error))
     except (Exception, SystemExit) as error:  # SystemExit is a user's own module's
         _log.debug("Stack %d cannot start", job.index, exc_info=True)
-        return _failed(job, in_one_line(error))
+        return _failed(job, cause_of_failure(error))
 
 
 def _failed(job: StackJob, error: str) -> list[Outcome]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from lenet_bench.common.surroundings import is_out_of_memory
 from lenet_bench.config.budget import budget
 from lenet_bench.datasets import Dataset
 from lenet_bench.model.convolutional import Batch
@@ -180,9 +181,7 @@ def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
 
 def _comes_from_surroundings(error: Exception) -> bool:
     """Whether training may succeed from the same state once there is space or memory again."""
-    if isinstance(error, (OSError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, OSError) or is_out_of_memory(error)
 
 
 def _train(

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lenet_bench.common.errors import in_one_line
+from lenet_bench.common.surroundings import cause_of_failure
 from lenet_bench.records.growing_table import Mark
 from lenet_bench.records.run_directory import RecordMarks, Run, RunRecorder
 from lenet_bench.records.schema import EvaluationRow, LayerRow, TrainRow
@@ -271,7 +271,7 @@ class StackRecording:
             self.write_block()
         except Exception:  # the device itself may be gone
             self._in_block = 0
-        message = _message(error)
+        message = cause_of_failure(error)
         for position in self.training:
             try:
                 self.end(position, "failed", message, failure={"traceback": trace})
@@ -298,10 +298,3 @@ class StackRecording:
 def _marks(facts: Mapping[str, Any]) -> RecordMarks:
     tables = {name: Mark(*mark) for name, mark in facts["tables"].items()}
     return RecordMarks(facts["started"], tables)
-
-
-def _message(error: Exception) -> str:
-    """What went wrong, for people; of a file that cannot be written, its name and why."""
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return in_one_line(error)

@@ -32,6 +32,10 @@ def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory (OSError"),
         (
+            RuntimeError("could not create a primitive"),  # oneDNN's words
+            "there is not enough memory (RuntimeError: could not create a primitive); end other",
+        ),
+        (
             ModuleNotFoundError("No module named 'pandas'"),
             "a library cannot be loaded (ModuleNotFoundError: No module named 'pandas'); install",
         ),

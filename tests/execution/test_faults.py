@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -297,6 +298,24 @@ def test_few_open_files_are_enough(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     statuses = [read_status(path)["status"] for path in (tmp_path / "sweep").glob("*-*")]
     assert statuses == ["finished"] * 16
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_fails_the_runs_of_its_worker(
+    start: Callable[..., Sweep], undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """One worker may take no more memory than it has; the other goes on."""
+    sweep = start(*SHORT)
+    sweep.wait_until_training(4)
+    resource.prlimit(sweep.workers()[0], resource.RLIMIT_AS, (1, 1))
+    assert sweep.process.wait(60) == 1, sweep.text
+    assert "Traceback" not in sweep.text
+    assert sweep.text.count("failed: there is not enough memory (") == 1
+    assert sweep.text.splitlines()[-1] == "To go on: lenet-bench resume=sweep"
+    assert sorted(read_status(path)["status"] for path in sweep.runs) == [
+        "failed", "failed", "finished", "finished",
+    ]  # fmt: skip
+    goes_on(tmp_path, undisturbed)
 
 
 # --- modules of the user --------------------------------------------------------------------------
