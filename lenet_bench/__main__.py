@@ -22,7 +22,7 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     import shlex
     import shutil
     import traceback
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import hydra
@@ -32,7 +32,7 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
 
     from lenet_bench import __version__
     from lenet_bench.commands import verify
-    from lenet_bench.common.errors import UserError
+    from lenet_bench.common.errors import UserError, in_one_line
     from lenet_bench.common.streams import Answer, forgiving_output
     from lenet_bench.common.surroundings import OF_WORKERS, explain_surroundings, surroundings
     from lenet_bench.execution.signals import (
@@ -48,7 +48,8 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from lenet_bench.hydra_app.names import register_resolvers
     from lenet_bench.hydra_app.resume import answer_finished, expand, how_to_go_on
     from lenet_bench.hydra_app.task import task
-    from lenet_bench.records.run_directory import read_status
+    from lenet_bench.records.run_directory import ENDED, read_status
+    from lenet_bench.reporting.rehearsal import libraries_explained
 except KeyboardInterrupt:
     sys.exit(130)
 except (ImportError, MemoryError, OSError) as error:
@@ -160,22 +161,34 @@ def _conclude(directory: Path, answer: Answer, *, is_new: bool) -> int:
         return 0
     answer.again = f"lenet-bench-report {shlex.quote(str(directory))}"
     try:
-        from lenet_bench.reporting.report import write_report
-        from lenet_bench.reporting.terminal import print_report
-
+        with interruptible(), libraries_explained():
+            from lenet_bench.reporting.report import gather_report, write_report
+            from lenet_bench.reporting.terminal import print_report
         with interruptible():
             report = write_report(directory, directory)
             print_report(report)
-    except (Exception, KeyboardInterrupt) as error:
+    except KeyboardInterrupt:
+        _say(f"the report was stopped; {_state(statuses)}, and {answer.again} makes it")
+        return exit_code()
+    except Exception as error:
         reason = str(error) if isinstance(error, UserError) else explain_surroundings(error)
-        reason = reason or f"{type(error).__name__}: {error}".rstrip(": ")
-        _say(f"the report failed ({reason}); the runs are kept, and {answer.again} reports them")
-        return exit_code() if isinstance(error, KeyboardInterrupt) else 1
+        reason = reason or in_one_line(error)
+        _say(f"the report failed ({reason}); {_state(statuses)}, and {answer.again} makes it")
+        with contextlib.suppress(Exception):  # it has just been said what is wrong
+            print_report(gather_report(directory, directory))
+        return 1
     if report.damaged:
         _say(report.warning)
     if "failed" in statuses or report.damaged:
         return 1
     return exit_code() if {"interrupted", "running"} & set(statuses) else 0
+
+
+def _state(statuses: Sequence[object]) -> str:
+    """How far the training of a sweep is whose report failed."""
+    if all(status in ENDED for status in statuses):
+        return "training has finished"
+    return "what was trained is kept"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from lenet_bench.common.errors import INTERRUPTED, UserError
 from lenet_bench.common.files import new_folder
 from lenet_bench.common.streams import forgiving_output
 from lenet_bench.common.surroundings import OF_COMMANDS, explain_surroundings, surroundings
+from lenet_bench.reporting.rehearsal import libraries_explained
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,8 +44,9 @@ def _report(given: argparse.Namespace) -> None:
             f"the sweep directory, {output.parent}, or another place with --output"
         )
     # pandas and matplotlib take a second to import; --help and mistakes do not wait for them.
-    from lenet_bench.reporting.report import write_report
-    from lenet_bench.reporting.terminal import print_report
+    with libraries_explained():
+        from lenet_bench.reporting.report import write_report
+        from lenet_bench.reporting.terminal import print_report
 
     report = write_report(given.sweeps, output, given.target_loss)
     print_report(report)

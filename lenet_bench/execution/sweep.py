@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ def train(
     options: EngineOptions,
     plan_file: Path,
     lock: FolderLock | None = None,
+    before: Callable[[], None] = lambda: None,
 ) -> dict[Path, float | None]:
     """Train runs in stacks and show the progress.
 
@@ -45,6 +46,7 @@ def train(
         options: How to train.
         plan_file: Where the plan is kept. If it is there, what is left is trained by it.
         lock: Keeps other commands from writing where these runs are; workers hold it too.
+        before: Called before anything is trained, if anything is; it may raise a `UserError`.
 
     Returns:
         The last validation loss of each run directory, None where there is none.
@@ -58,6 +60,7 @@ def train(
     finished = {run for run in runs if options.skip_finished and is_finished(run)}
     progress = Progress(len(runs), len(finished))
     if len(finished) < len(runs):
+        before()
         _train_unfinished(runs, finished, options, plan_file, progress, lock)
     return {run: read_status(run).get("metrics", {}).get("validation_loss") for run in runs}
 

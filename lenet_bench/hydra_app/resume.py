@@ -149,6 +149,8 @@ def _relative(directory: Path) -> Path:
 def _is_newer(report: Path, runs: Sequence[Path]) -> bool:
     try:
         written = report.stat().st_mtime_ns
-        return all((run / "status.json").stat().st_mtime_ns <= written for run in runs)
+        return report.is_file() and all(
+            (run / "status.json").stat().st_mtime_ns <= written for run in runs
+        )
     except OSError:
         return False

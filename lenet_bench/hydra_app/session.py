@@ -33,6 +33,7 @@ class Session:
         directory: The sweep directory; None before it is known.
         made_directory: Whether this command made it.
         arguments: Of the command, as typed or as a stored command says.
+        rehearsed: Whether what the report needs has been tried.
         refused: Whether it would have trained otherwise than its sweep was begun.
         lock: Keeps other commands from writing there; None before it is taken.
         varying: Keys of overrides that differ between the jobs; None where only the job at hand
@@ -46,6 +47,7 @@ class Session:
     directory: Path | None = None
     made_directory: bool = False
     arguments: tuple[str, ...] = ()
+    rehearsed: bool = False
     refused: bool = False
     lock: FolderLock | None = None
     varying: frozenset[str] | None = None

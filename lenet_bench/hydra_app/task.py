@@ -107,7 +107,7 @@ def train(
         print(repetitions(len(jobs), len(runs)), file=sys.stderr)
     options = replace(options, resume_anyway=resume_anyway)
     try:
-        return sweep.train(runs, options, plan_file, current().lock)
+        return sweep.train(runs, options, plan_file, current().lock, _rehearse_report)
     except ChangedSweepError:
         current().refused = True
         for directory in runs:  # those that Hydra has just made for this command
@@ -134,6 +134,24 @@ def refuse_misplaced(name: str) -> None:
             f"hydra.sweep.subdir={printable(name)}: must be the name of a folder in the sweep "
             "directory; values with a slash cannot be part of it"
         )
+
+
+def _rehearse_report() -> None:
+    """Try what the report of this sweep needs, once, before training is paid for.
+
+    Raises:
+        DirectoryError: A report cannot be made.
+    """
+    session = current()
+    if session.directory is None or session.rehearsed:
+        return
+    session.rehearsed = True
+    from lenet_bench.reporting.rehearsal import rehearse
+
+    try:
+        rehearse(session.directory)
+    except UserError as error:
+        raise DirectoryError(f"{error} (nothing has been trained)") from None
 
 
 def _refuse_another_run(run: Run) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,33 +56,15 @@ def write_report(
             f"{output}: holds what lenet-bench-claims wrote, whose claims.csv a report would "
             "replace; report on a preset's folder in it, or choose another with --output"
         )
-    sweep, notes = distinct_runs(load_sweep(sweeps, damaged="leave out"))
-    summary = summarise(sweep, target_loss)
-    comparisons, tuned = pairwise(summary), tuned_rates(summary)
-    claims = claims_in(sweep, summary if target_loss is None else None)
-    notes += filter(None, [scope(summary), obstacle(summary)])
+    sweep, tables, report = _gather(sweeps, output, target_loss)
+    notes = list(report.notes)
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
-        # Relative to the folder of summary.csv, so that a sweep may be moved.
-        summary["directory"] = [
-            os.path.relpath(Path(run).resolve(), output.resolve()) for run in summary["directory"]
-        ]
-        tables = {"summary": summary, "comparisons": comparisons, "tuned": tuned, "claims": claims}
         paths = _write_tables(tables, output)
-        pictures, written = _write_figures(draw_figures(sweep, summary, notes), output / "figures")
-        report = Report(
-            title=f"{describe_runs(summary)}: {describe_target(summary, target_loss)}",
-            summary=summary,
-            groups=add_path(name_data(summarise_groups(summary), summary), summary),
-            keys=tuple(group_keys(summary)),
-            comparisons=name_data(comparisons, summary),
-            tuned=add_path(name_data(tuned, summary), summary),
-            claims=claims,
-            troubles=tuple(_troubles(summary)),
-            damaged=sweep.damaged,
-            notes=tuple(notes),
-            paths=(*paths, *written, output / "report.html"),
-        )
+        drawn = draw_figures(sweep, report.summary, notes)
+        pictures, written = _write_figures(drawn, output / "figures")
+        paths += [*written, output / "report.html"]
+        report = replace(report, notes=tuple(notes), paths=tuple(paths))
         write_atomically(output / "report.html", render_report(report, pictures).encode())
     except OSError as error:
         raise UserError(
@@ -89,6 +72,47 @@ def write_report(
             "another directory with --output"
         ) from None
     return report
+
+
+def gather_report(
+    sweeps: str | Path | Iterable[str | Path], output: str | Path, target_loss: float | None = None
+) -> Report:
+    """Find what `write_report` finds, without figures, and write nothing.
+
+    Raises:
+        UserError: There are no runs that can be used.
+    """
+    return _gather(sweeps, Path(output), target_loss)[2]
+
+
+def _gather(
+    sweeps: str | Path | Iterable[str | Path], output: Path, target_loss: float | None
+) -> tuple[Sweep, dict[str, pd.DataFrame], Report]:
+    """Find what a report tells: the runs, the tables to be written, and what is shown of them."""
+    sweep, notes = distinct_runs(load_sweep(sweeps, damaged="leave out"))
+    summary = summarise(sweep, target_loss)
+    comparisons, tuned = pairwise(summary), tuned_rates(summary)
+    claims = claims_in(sweep, summary if target_loss is None else None)
+    notes += filter(None, [scope(summary), obstacle(summary)])
+    # Relative to the folder of summary.csv, so that a sweep may be moved.
+    summary["directory"] = [
+        os.path.relpath(Path(run).resolve(), output.resolve()) for run in summary["directory"]
+    ]
+    tables = {"summary": summary, "comparisons": comparisons, "tuned": tuned, "claims": claims}
+    report = Report(
+        title=f"{describe_runs(summary)}: {describe_target(summary, target_loss)}",
+        summary=summary,
+        groups=add_path(name_data(summarise_groups(summary), summary), summary),
+        keys=tuple(group_keys(summary)),
+        comparisons=name_data(comparisons, summary),
+        tuned=add_path(name_data(tuned, summary), summary),
+        claims=claims,
+        troubles=tuple(_troubles(summary)),
+        damaged=sweep.damaged,
+        notes=tuple(notes),
+        paths=(),
+    )
+    return sweep, tables, report
 
 
 def distinct_runs(sweep: Sweep) -> tuple[Sweep, list[str]]:

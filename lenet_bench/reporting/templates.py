@@ -18,6 +18,11 @@ def render(name: str, **content: Any) -> Markup:
     return Markup(_environment().get_template(name).render(content))  # noqa: S704
 
 
+def check(name: str) -> None:
+    """Load a template, and raise an error of Jinja's where it is missing or broken."""
+    _environment().get_template(name)
+
+
 @cache
 def _environment() -> Environment:
     return Environment(

@@ -134,5 +134,6 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take longer than the runs here, and are tested elsewhere."""
     nothing = SimpleNamespace(damaged=())
+    monkeypatch.setattr("lenet_bench.reporting.rehearsal.rehearse", lambda _: None)
     monkeypatch.setattr("lenet_bench.reporting.report.write_report", lambda *_: nothing)
     monkeypatch.setattr("lenet_bench.reporting.terminal.print_report", lambda *_: None)

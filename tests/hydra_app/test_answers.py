@@ -35,7 +35,7 @@ ALLOWED: list[tuple[tuple[str, ...], int]] = [
     (("hydra.mode=RUN",), 1),
     (("hydra.launcher.workers=3", "hydra.launcher.stack_size=2"), 1),
     (("-m", "seed=0,1"), 2),
-    (("lr=0.1", "lr=0.2"), 1),
+    (("lr=0.1", "lr=0.1"), 1),
 ]  # fmt: skip
 
 
