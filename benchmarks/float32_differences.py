@@ -5,9 +5,9 @@
 In: nothing; the images are the included digits. Out: a table on the terminal. Each of four runs is
 trained alone on one thread, and then in other stacks, on other threads, with other instructions of
 the processor, and in other precisions. A row says how far the losses of `train.csv` were apart at
-most up to an iteration, and the test accuracies at the end; the largest of the four runs counts.
-All ways are exact up to rounding. It takes about ten minutes on 2 cores; other programs on the
-machine change the time and no number.
+most up to an iteration, and the mean losses and test accuracies at the end; the largest of the four
+runs counts. All ways are exact up to rounding. It takes about ten minutes on 2 cores; other
+programs on the machine change the time and no number.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def start(number: int, iterations: int, folder: Path) -> None:
 
 
 def differences(folder: Path, reference: Path, iterations: int) -> list[float]:
-    """The largest differences of the losses up to each of `UP_TO`, and of the test accuracy."""
+    """The largest differences of losses up to each of `UP_TO`, mean losses, test accuracies."""
     largest: list[list[float]] = []
     for run in (f"{name}-{seed}" for name in ACTIVATIONS for seed in range(SEEDS)):
         losses, tests = [], []
@@ -139,7 +139,9 @@ def differences(folder: Path, reference: Path, iterations: int) -> list[float]:
             tests.append(float(evaluation.loc[evaluation["split"] == "test", "accuracy"].iloc[-1]))
         apart = np.maximum.accumulate(np.abs(losses[0] - losses[1]))
         ends = [number for number in UP_TO if number <= iterations]
-        largest.append([*(float(apart[end - 1]) for end in ends), abs(tests[0] - tests[1])])
+        means = abs(float(losses[0].mean() - losses[1].mean()))
+        tested = abs(tests[0] - tests[1])
+        largest.append([*(float(apart[end - 1]) for end in ends), means, tested])
     return [max(values) for values in zip(*largest, strict=True)]
 
 
@@ -152,16 +154,16 @@ def main(command_line: Sequence[str] | None = None) -> None:
     print(f"{processor()}, {torch.backends.cpu.get_cpu_capability()}, torch {version('torch')}")
     print(f"Beside: {REFERENCE.label}. Largest difference of the loss in nats up to iteration")
     ends = [f"{number:,}" for number in UP_TO if number <= options.iterations]
-    print(f"{'':32}" + "".join(f"{end:>10}" for end in ends) + "  of the test accuracy")
+    print(f"{'':32}" + "".join(f"{end:>10}" for end in ends) + "  mean loss  test accuracy")
     with scratch_folder() as scratch:
         for number, way in enumerate(WAYS):
             folder = scratch / str(number)
             start(number, options.iterations, folder)
             if way is REFERENCE:
                 continue
-            *losses, accuracy = differences(folder, scratch / "0", options.iterations)
+            *losses, mean, accuracy = differences(folder, scratch / "0", options.iterations)
             numbers = "".join(f"{loss:>10.1e}" if loss else f"{'0':>10}" for loss in losses)
-            print(f"{way.label:32}{numbers}  {100 * accuracy:.2f} points", flush=True)
+            print(f"{way.label:32}{numbers}  {mean:9.1e}  {100 * accuracy:.2f} points", flush=True)
 
 
 if __name__ == "__main__":

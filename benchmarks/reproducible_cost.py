@@ -4,10 +4,10 @@
     python -m benchmarks.reproducible_cost --runs 4 16 --rounds 9
 
 In: nothing; the images are the included digits. Out: text on the terminal. For each number of runs:
-milliseconds per run and iteration, and the ratio, median and range over the rounds. The stacks are
-those of the plan for as many workers as there are cores; they are trained one after another in this
-process, each on one thread. Both times are processor time: it is what decides where all cores are
-busy, and other programs disturb it less.
+milliseconds per run and iteration, and the ratio, median and range over the rounds. Stacks and
+threads are those of the plan for as many workers as there are cores. The stacks are trained one
+after another in this process, and the time is divided by the number of workers. Neither probes nor
+evaluations are included.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.configured import configured
 from benchmarks.rounds import scratch_folder
-from benchmarks.throughput import mixed
+from benchmarks.throughput import QUIET, mixed
 from lenet_bench import datasets
 from lenet_bench.common.machine import available_cores
 from lenet_bench.common.memory import keep_memory
@@ -38,7 +38,7 @@ def read_options(command_line: Sequence[str] | None = None) -> argparse.Namespac
         prog="python -m benchmarks.reproducible_cost",
         description="What reproducible=true costs beside stacks.",
     )
-    parser.add_argument("--runs", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7)
@@ -51,7 +51,7 @@ def configurations(runs: int, iterations: int, batch: int) -> list[RunConfig]:
     return [
         configured(
             f"activation={name}", f"lr={rate}", f"iterations={iterations}", f"batch_size={batch}",
-            "device=cpu",
+            "device=cpu", *QUIET,
         )
         for name in activations
         for rate in rates
@@ -59,21 +59,24 @@ def configurations(runs: int, iterations: int, batch: int) -> list[RunConfig]:
 
 
 def train(configs: Mapping[Path, RunConfig], data: datasets.Dataset) -> tuple[float, int]:
-    """Train runs as they are planned: processor seconds, and how many stacks there were."""
-    stacks = plan_sweep(configs, workers=len(available_cores())).stacks
-    began = time.process_time()
+    """Train runs as they are planned: the seconds of a worker, and how many stacks there were."""
+    cores = len(available_cores())
+    stacks = plan_sweep(
+        configs, workers=cores, threads=lambda at_once: max(1, cores // at_once)
+    ).stacks
+    began = time.perf_counter()
     for stack in stacks:
+        torch.set_num_threads(stack.threads)
         outcomes = train_stack([Run(configs[run], run) for run in stack.runs], data)
         if not {outcome.status for outcome in outcomes} <= {"finished", "diverged"}:
             raise SystemExit(f"not finished: {outcomes[0].error}")
-    return time.process_time() - began, len(stacks)
+    return (time.perf_counter() - began) / min(cores, len(stacks)), len(stacks)
 
 
 def main(command_line: Sequence[str] | None = None) -> None:
     """Measure, and print what was found."""
     options = read_options(command_line)
     keep_memory()
-    torch.set_num_threads(1)
     print("runs  stacks  ms per run and iteration: in stacks, reproducible=true  ratio [range]")
     with scratch_folder() as scratch:
         for runs in options.runs:
