@@ -47,6 +47,7 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from lenet_bench.hydra_app.groups import CONF, VERSION_BASE
     from lenet_bench.hydra_app.names import register_resolvers
     from lenet_bench.hydra_app.resume import answer_finished, expand, how_to_go_on
+    from lenet_bench.hydra_app.stored_command import stored_command
     from lenet_bench.hydra_app.task import task
     from lenet_bench.records.run_directory import ENDED, read_status
     from lenet_bench.reporting.rehearsal import libraries_explained
@@ -112,9 +113,11 @@ def _train(command: session.Session, traceback_wanted: bool) -> object:
     try:
         with interruptible():
             register_resolvers()
-            command.arguments = expand(sys.argv[1:])
-            if not answer_finished(command.arguments, command):
-                with _arguments(check(command.arguments)):
+            command.folder = Path.cwd()
+            arguments = expand(sys.argv[1:])
+            command.command = stored_command(arguments)
+            if not answer_finished(arguments, command):
+                with _arguments(check(arguments)):
                     application()
         return 0
     except SystemExit as exit_:

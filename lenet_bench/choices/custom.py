@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_bench.common.errors import UserError, in_one_line
+from lenet_bench.common.files import digest_of_files
 
 if TYPE_CHECKING:
     from torch import nn
@@ -171,6 +172,26 @@ def load_custom(path: str) -> type[nn.Module]:
         )
     _try_out(member, path)
     return member
+
+
+def digest_of_source(path: str) -> str | None:
+    """Sixteen hexadecimal digits that tell the file of a user's own module from all others.
+
+    Args:
+        path: "package.module:Class". What the module imports is not looked at.
+
+    Returns:
+        The digits; None if there is no such file.
+    """
+    _search_current_directory()
+    spec, _ = _find(path.partition(":")[0])
+    if spec is None or not spec.has_location:
+        return None
+    file = Path(str(spec.origin))
+    try:
+        return digest_of_files([(file.parent, file)])
+    except OSError:
+        return None
 
 
 def _search_current_directory() -> None:

@@ -7,37 +7,58 @@ or on other data than the rest of their sweep must not stand beside it unnoticed
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lenet_bench.choices.custom import digest_of_source
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.planning.plan_file import StoredPlan, read_plan
 from lenet_bench.planning.stacks import PlannedStack, SweepPlan
-from lenet_bench.records.configuration import flatten, read_configuration
+from lenet_bench.records.configuration import (
+    flatten,
+    read_configuration,
+    read_run_configuration,
+)
 from lenet_bench.records.provenance import commit, processor, source_digest, versions
-from lenet_bench.records.run_directory import Run, has_ended
+from lenet_bench.records.run_directory import ENDED, Run, has_ended, read_status
 
 if TYPE_CHECKING:
     import torch
 
+KEPT = (*ENDED, "interrupted", "running")  # statuses of runs whose rows stay
 SHOWN = 4  # names or values in a line of what differs
 
 
 class ChangedSweepError(UserError):
-    """A sweep directory was begun otherwise than the command would go on."""
+    """A sweep was begun otherwise than the command would go on.
 
-    def __init__(self, folder: Path, differences: Iterable[str]) -> None:
+    Args:
+        differences: What differs, a line for each.
+        folder: The sweep directory, if there is one whose command can be repeated.
+    """
+
+    def __init__(self, differences: Sequence[str], folder: Path | None = None) -> None:
+        self.differences = differences
         lines = "".join(f"\n  {line}" for line in differences)
+        begun, command = "This run was", "the same command"
+        if folder is not None:
+            begun, command = f"{folder} was", f"lenet-bench resume={shlex.quote(str(folder))}"
         super().__init__(
-            f"{folder} was begun otherwise; what is left would not be trained as the rest was:"
-            f"{lines}\nRepeat the command that began it (lenet-bench resume={folder}), use another "
-            "hydra.sweep.dir, or go on all the same with resume_anyway=true."
+            f"{begun} begun otherwise; what is left would not be trained as the rest was:{lines}\n"
+            f"Undo what differs and repeat what began it ({command}), choose another directory, "
+            "or go on all the same with resume_anyway=true."
         )
+
+    def of(self, folder: Path | None) -> ChangedSweepError:
+        """The same error, of a sweep directory."""
+        return ChangedSweepError(self.differences, folder)
 
 
 def conditions_now(devices: Iterable[torch.device]) -> dict[str, Any]:
@@ -70,9 +91,9 @@ def agree(
 
     Args:
         file: The plan file, whether it is there or not.
-        runs: The runs that are asked for now.
+        runs: The runs that are asked for now, and their `neighbours`.
         finished: Those of them that are finished.
-        fresh: The plan that would be made of them now.
+        fresh: The plan that would be made of those that are asked for.
         conditions: Those of now.
 
     Returns:
@@ -85,14 +106,17 @@ def agree(
     except UserError as error:
         return StoredPlan(fresh, conditions), [str(error)]
     if stored is None:
-        return StoredPlan(fresh, conditions), []
+        return StoredPlan(fresh, conditions), list(_differing_statuses(runs, conditions))
+    asked = {os.path.relpath(run, file.parent) for run in fresh.runs}
     names = {os.path.relpath(run, file.parent): run for run in runs}
     old = {os.path.relpath(run, file.parent): run for run in stored.plan.runs}
     begun = [run for run in stored.plan.runs if run not in finished and not has_ended(run)]
     differences = [
         *differing_conditions(stored.conditions, conditions),
-        *_differing_runs(begun, old, {name: runs[run].config for name, run in names.items()}),
+        *_differing_runs(begun, old, {name: runs[names[name]].config for name in asked}),
     ]
+    if not differences and not stored.resumed_anyway:
+        differences += _differing_statuses(runs, conditions)
     kept = [
         replace(stack, runs=tuple(names[name] for name in members))
         for stack in stored.plan.stacks
@@ -104,14 +128,44 @@ def agree(
     shared = [run for name, run in old.items() if run in begun and name not in alone]
     if shared and stored.plan.workers != fresh.workers:
         differences.append(f"workers: {stored.plan.workers}, now {fresh.workers}")
-    elif shared and old.keys() == names.keys() and not _same_stacks(kept, fresh.stacks):
+    elif (
+        shared
+        and old.keys() == asked
+        and not stored.has_grown
+        and not _same_stacks(kept, fresh.stacks)
+    ):
         sizes = [_listed(len(stack.runs) for stack in each) for each in (kept, fresh.stacks)]
         differences.append(
             f"runs in each stack: {sizes[0]}, now {sizes[1]} (another stack_size or memory)"
         )
     rest = _other_stacks(kept, fresh)
-    agreed = SweepPlan(fresh.workers, (*kept, *rest))
-    return StoredPlan(agreed, {**conditions, **_data(stored)}, stored.resumed_anyway), differences
+    agreed = replace(
+        stored,
+        plan=SweepPlan(fresh.workers, (*kept, *rest)),
+        conditions={**conditions, **_data(stored)},
+        has_grown=stored.has_grown or bool(kept and rest),
+    )
+    return agreed, differences
+
+
+def neighbours(file: Path, runs: Iterable[Path]) -> dict[Path, Run]:
+    """Runs of the stored plan that have ended and are not asked for: they stay in their stacks.
+
+    Args:
+        file: The plan file, whether it is there or not.
+        runs: Those that are asked for.
+    """
+    try:
+        stored = read_plan(file)
+    except UserError:
+        return {}
+    asked = {os.path.relpath(run, file.parent) for run in runs}
+    found = {}
+    for run in stored.plan.runs if stored is not None else ():
+        if os.path.relpath(run, file.parent) not in asked and has_ended(run):
+            with contextlib.suppress(UserError):  # without its configuration, its stack is broken
+                found[run] = Run(read_run_configuration(run), run, None)
+    return found
 
 
 def note(stored: StoredPlan, differences: Sequence[str]) -> StoredPlan:
@@ -160,6 +214,26 @@ def differing_conditions(stored: Mapping[str, Any] | None, now: Mapping[str, Any
             f"source code: {flat.get('source')} (commit {flat.get('commit')}), "
             f"now {now['source']} (commit {now['commit']})"
         )
+
+
+def _differing_statuses(runs: Mapping[Path, Run], now: Mapping[str, Any]) -> Iterable[str]:
+    """What differs between now and when runs were trained whose rows are kept."""
+    trained: dict[str, list[str]] = {}
+    for directory, run in runs.items():
+        status = read_status(directory)
+        if status.get("status") not in KEPT:
+            continue
+        path = run.config.activation.parameters.get("path")
+        differing = differing_conditions(
+            {name: status.get(name) for name in ("source", "commit", "versions")},
+            {name: now[name] for name in ("source", "commit", "versions")},
+        )
+        if path is not None and status.get("module") != (digest := digest_of_source(path)):
+            differing = [*differing, f"source code of {path}: {status.get('module')}, now {digest}"]
+        for line in differing:
+            trained.setdefault(line, []).append(directory.name)
+    for line, names in trained.items():
+        yield f"{line}: of {_listed(names)}"
 
 
 def _differing_runs(

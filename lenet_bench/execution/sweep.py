@@ -37,6 +37,7 @@ def train(
     plan_file: Path,
     lock: FolderLock | None = None,
     before: Callable[[], None] = lambda: None,
+    agreed: Callable[[], None] = lambda: None,
 ) -> dict[Path, float | None]:
     """Train runs in stacks and show the progress.
 
@@ -47,6 +48,7 @@ def train(
         plan_file: Where the plan is kept. If it is there, what is left is trained by it.
         lock: Keeps other commands from writing where these runs are; workers hold it too.
         before: Called before anything is trained, if anything is; it may raise a `UserError`.
+        agreed: Called once the plan to train by is written, if anything is left to train.
 
     Returns:
         The last validation loss of each run directory, None where there is none.
@@ -57,26 +59,31 @@ def train(
     """
     from lenet_bench.execution.progress import Progress
 
-    finished = {run for run in runs if options.skip_finished and is_finished(run)}
+    finished, damaged = _ended(runs) if options.skip_finished else (set(), [])
     progress = Progress(len(runs), len(finished))
     if len(finished) < len(runs):
         before()
-        _train_unfinished(runs, finished, options, plan_file, progress, lock)
+
+        def begin() -> None:
+            agreed()
+            for line in damaged:
+                print(line, file=sys.stderr)
+
+        _train_unfinished(runs, finished, options, plan_file, progress, lock, begin)
     return {run: read_status(run).get("metrics", {}).get("validation_loss") for run in runs}
 
 
-def is_finished(directory: Path) -> bool:
-    """Whether a run was trained to its end or diverged.
-
-    One whose files do not hold what its status says is not finished; a line tells so.
-    """
-    status = read_status(directory)
-    if status.get("status") not in ENDED:
-        return False
-    problem = damage(directory, status)
-    if problem:
-        print(f"{directory.name} is trained again: {problem}.", file=sys.stderr)
-    return problem is None
+def _ended(runs: Iterable[Path]) -> tuple[set[Path], list[str]]:
+    """The runs that finished or diverged, and a line about each whose files are damaged."""
+    ended, damaged = set(), []
+    for run in runs:
+        status = read_status(run)
+        if status.get("status") in ENDED:
+            if problem := damage(run, status):
+                damaged.append(f"{run.name} is trained again: {problem}.")
+            else:
+                ended.add(run)
+    return ended, damaged
 
 
 def make_plan(runs: Mapping[Path, RunConfig], options: EngineOptions) -> SweepPlan:
@@ -125,21 +132,26 @@ def _devices(configs: Iterable[RunConfig]) -> set[torch.device]:
 
 
 def _train_unfinished(
-    runs: Mapping[Path, Run],
+    asked: Mapping[Path, Run],
     finished: Set[Path],
     options: EngineOptions,
     plan_file: Path,
     progress: Progress,
     lock: FolderLock | None,
+    agreed: Callable[[], None],
 ) -> None:
     from lenet_bench.execution import workers
+    from lenet_bench.execution.agreement import neighbours
     from lenet_bench.execution.signals import StopRequest
     from lenet_bench.training.build import check_on_this_machine
 
-    unfinished = [run.config for path, run in runs.items() if path not in finished]
+    unfinished = [run.config for path, run in asked.items() if path not in finished]
     workers.try_out_foreign([config for config in unfinished if workers.is_foreign(config)])
     check_on_this_machine([config for config in unfinished if not workers.is_foreign(config)])
-    stored, data = _agreed_plan(runs, finished, options, plan_file)
+    others = neighbours(plan_file, asked) if options.skip_finished else {}
+    runs, finished = {**asked, **others}, {*finished, *others}
+    stored, data = _agreed_plan(asked, runs, finished, options, plan_file)
+    agreed()
     jobs = _jobs(stored, runs, finished, options, plan_file)
     iterations = sum(_budget(run.config, data[job.dataset]) for job in jobs for run in job.runs)
     count = min(stored.plan.workers, len(jobs))
@@ -160,9 +172,20 @@ def _train_unfinished(
 
 
 def _agreed_plan(
-    runs: Mapping[Path, Run], finished: Set[Path], options: EngineOptions, plan_file: Path
+    asked: Mapping[Path, Run],
+    runs: Mapping[Path, Run],
+    finished: Set[Path],
+    options: EngineOptions,
+    plan_file: Path,
 ) -> tuple[StoredPlan, dict[str, Dataset]]:
     """Find and write the plan to train by, and load the data of the runs that are left.
+
+    Args:
+        asked: The runs that are asked for.
+        runs: Those, and others of their stacks that have ended.
+        finished: Those of all of them that are finished.
+        options: How to train.
+        plan_file: Where the plan is kept.
 
     Raises:
         ChangedSweepError: The sweep was begun otherwise.
@@ -175,23 +198,24 @@ def _agreed_plan(
         with_data,
     )
 
-    configs = {directory: run.config for directory, run in runs.items()}
+    configs = {directory: run.config for directory, run in asked.items()}
     conditions = conditions_now(_devices(configs.values()))
     fresh = make_plan(configs, options)
     if options.skip_finished:
         stored, differences = agree(plan_file, runs, finished, fresh, conditions)
     else:  # everything is trained again
         stored, differences = StoredPlan(fresh, conditions), []
-        shutil.rmtree(_checkpoints(plan_file), ignore_errors=True)
     if differences and not options.resume_anyway:
-        raise ChangedSweepError(plan_file.parent, differences)
+        raise ChangedSweepError(differences)
     data = _load(stored.plan, runs, finished)
     fingerprints = {key: dataset.fingerprint for key, dataset in data.items()}
     stored, differing_data = with_data(stored, fingerprints)
     if differing_data and not options.resume_anyway:
-        raise ChangedSweepError(plan_file.parent, differing_data)
+        raise ChangedSweepError(differing_data)
     if differences or differing_data:
         stored = note(stored, [*differences, *differing_data])
+    if not options.skip_finished:
+        shutil.rmtree(_checkpoints(plan_file), ignore_errors=True)
     write_plan(stored, plan_file)
     return stored, data
 

@@ -188,6 +188,10 @@ def _failed(job: StackJob, error: str) -> list[Outcome]:
     return [Outcome(run.directory, "failed", {}, error) for run in left]
 
 
+def _stopped_early(outcomes: Sequence[Outcome]) -> bool:
+    return any(outcome.status == "interrupted" for outcome in outcomes)
+
+
 def _interrupted(job: StackJob) -> list[Outcome]:
     left = job.left
     for run in left:
@@ -345,6 +349,12 @@ class _Pool:
         elif kind == "progress":
             worker.began = True
             self.reports.progress(worker.job.index, content)
+        elif kind == "finished" and not self.stop() and _stopped_early(content):
+            # It was sent a signal that this process was not, and would stop all it is given.
+            self._try_again(worker, worker.job, "its worker process was stopped by a signal")
+            worker.job = None
+            self._send(worker)
+            self._let_go(worker)
         elif kind == "finished":
             self.reports.finished(content)
             self._assign_next(worker, worker.job)
@@ -395,8 +405,12 @@ class _Pool:
             # The signal that asks it to stop kills a worker that is still starting up.
             self.reports.finished(_interrupted(job))
             return
-        self.tries[job.index] = self.tries.get(job.index, 0) + 1
         cause = f"its worker process died (exit code {worker.process.exitcode})"
+        self._try_again(worker, job, cause)
+
+    def _try_again(self, worker: _Worker, job: StackJob, cause: str) -> None:
+        """Give the stack of a lost worker to another one, or give it up."""
+        self.tries[job.index] = self.tries.get(job.index, 0) + 1
         if self.tries[job.index] < TRIES:
             print(f"Stack {job.index}: {cause}; it is tried again.", file=sys.stderr)
             # What the first try has begun anew is gone on with.

@@ -36,6 +36,7 @@ from lenet_bench.hydra_app.session import current
 from lenet_bench.hydra_app.task import repetitions
 from lenet_bench.planning.estimates import MAIN_BYTES, PROCESS_BYTES, dataset_facts
 from lenet_bench.planning.stacks import SweepPlan, makespan
+from lenet_bench.records.run_directory import has_ended
 
 CALIBRATION = 0.2  # seconds
 SIDE = 768  # of the matrices of the calibration
@@ -88,7 +89,7 @@ def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig, *, giv
     options, note = _options(config)
     runs = _runs(jobs, directory, stacked=not note)
     known = given and options.skip_finished
-    finished = {run for run in runs if known and sweep.is_finished(run)}
+    finished = {run for run in runs if known and has_ended(run)}
     plan = sweep.make_plan(runs, options)
     on_cpu = sweep.trains_on_cpu(runs.values())
     threads = min(stack.threads for stack in plan.stacks)

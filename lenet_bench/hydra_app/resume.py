@@ -16,7 +16,7 @@ from lenet_bench.common.lock import lock_folder
 from lenet_bench.config.errors import ConfigError
 from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import Session
-from lenet_bench.hydra_app.stored_command import PLACE, enter_folder, read_command, stored_command
+from lenet_bench.hydra_app.stored_command import PLACE, enter_folder, read_command
 from lenet_bench.planning.plan_file import planned_runs
 from lenet_bench.records.run_directory import ENDED, has_ended, read_status
 
@@ -60,18 +60,18 @@ def expand(arguments: Sequence[str]) -> tuple[str, ...]:
     own = [item for item in arguments if item.startswith(BESIDE)]
     replaced = {item.partition("=")[0] for item in own}
     kept = [item for item in command.arguments if item.partition("=")[0] not in replaced]
-    return (*kept, *own, f"{PLACE}{quote(_relative(directory))}")
+    return (*kept, *own, f"{PLACE}{quote(_relative(directory, Path.cwd()))}")
 
 
 def answer_finished(arguments: Sequence[str], session: Session) -> bool:
     """Answer a command whose sweep is finished, without composing it again.
 
-    That is only done where the arguments are those that began the sweep, mean the same, and every
+    That is only done where the arguments are those that trained the sweep, mean the same, and every
     run of its plan holds what it should.
 
     Args:
         arguments: Of the command.
-        session: Gets the sweep directory if its report has to be written anew.
+        session: Of the command; gets the sweep directory if its report has to be written anew.
 
     Returns:
         Whether there is nothing left to do but the report.
@@ -89,8 +89,8 @@ def answer_finished(arguments: Sequence[str], session: Session) -> bool:
         runs = planned_runs(directory)
     except UserError:
         return False
-    now = stored_command(arguments)
-    if command is None or not runs:
+    now = session.command
+    if command is None or now is None or not runs:
         return False
     if (now.arguments, now.meaning) != (command.arguments, command.meaning):
         return False
@@ -125,7 +125,8 @@ def how_to_go_on(session: Session) -> str | None:
         return None
     if all(read_status(run).get("status") in ENDED for run in runs):
         return None
-    return f"lenet-bench {KEY}={shlex.quote(str(directory))}"
+    shown = _relative(directory.absolute(), session.folder)
+    return f"lenet-bench {KEY}={shlex.quote(str(shown))}"
 
 
 def _sweep_directory(arguments: Sequence[str]) -> Path | None:
@@ -138,10 +139,10 @@ def _sweep_directory(arguments: Sequence[str]) -> Path | None:
     return Path(text)
 
 
-def _relative(directory: Path) -> Path:
-    """As it would be typed in the current folder, where it lies in that."""
+def _relative(directory: Path, folder: Path) -> Path:
+    """As it would be typed in a folder, where it lies in that."""
     try:
-        return directory.relative_to(Path.cwd())
+        return directory.relative_to(folder)
     except ValueError:
         return directory
 

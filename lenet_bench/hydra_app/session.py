@@ -14,6 +14,7 @@ from typing import Any
 
 from lenet_bench.common.lock import FolderLock
 from lenet_bench.config.parse import Parser
+from lenet_bench.hydra_app.stored_command import StoredCommand, write_command
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Session:
     Attributes:
         directory: The sweep directory; None before it is known.
         made_directory: Whether this command made it.
-        arguments: Of the command, as typed or as a stored command says.
+        folder: Where the command was typed.
+        command: Its arguments, those of `sweep.json` in place of `resume=DIR`.
         rehearsed: Whether what the report needs has been tried.
         refused: Whether it would have trained otherwise than its sweep was begun.
         lock: Keeps other commands from writing there; None before it is taken.
@@ -46,7 +48,8 @@ class Session:
 
     directory: Path | None = None
     made_directory: bool = False
-    arguments: tuple[str, ...] = ()
+    folder: Path = Path()
+    command: StoredCommand | None = None
     rehearsed: bool = False
     refused: bool = False
     lock: FolderLock | None = None
@@ -55,6 +58,11 @@ class Session:
     names: dict[Path, dict[str, str]] = field(default_factory=dict)
     parser: Parser = field(default_factory=Parser)
     typed: dict[str, str] = field(default_factory=dict)
+
+    def keep_command(self) -> None:
+        """Write down the command in its sweep directory, so that it can be repeated."""
+        if self.command is not None and self.directory is not None:
+            write_command(self.command, self.directory)
 
     def end(self) -> None:
         """Let other commands write where this one did."""

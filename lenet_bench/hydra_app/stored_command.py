@@ -1,4 +1,6 @@
-"""`sweep.json`: the command that began a sweep, so that it can be repeated.
+"""`sweep.json`: the command that a sweep is trained by, so that it can be repeated.
+
+That is the newest one that trained there: it asks for every run that is left.
 
 In: the arguments of a command. Out: a file in its sweep directory; later, the same arguments, and
 whether they still mean the same.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from lenet_bench.records.provenance import commit, versions
 FILE = "sweep.json"
 
 PLACE = "hydra.sweep.dir="
-ONCE = (PLACE, "hydra.run.dir=", "resume_anyway=")
+ONCE = (PLACE, "hydra.run.dir=", "resume_anyway=", "hydra.launcher.skip_finished=")
 """Arguments that are not repeated: they concern one command, or follow from where the file lies."""
 
 
@@ -32,7 +34,7 @@ class StoredCommand:
     Attributes:
         arguments: As typed, without those of `ONCE`.
         folder: Where it was typed; relative paths start there.
-        meaning: Tells the configuration files that the arguments refer to from all others.
+        meaning: Tells the files of `conf/`, which the arguments refer to, from all others.
     """
 
     arguments: tuple[str, ...]
@@ -43,7 +45,7 @@ class StoredCommand:
 def stored_command(arguments: Iterable[str]) -> StoredCommand:
     """The command of this process, to be stored."""
     kept = tuple(item for item in arguments if not item.startswith(ONCE))
-    return StoredCommand(kept, str(Path.cwd()), meaning(kept))
+    return StoredCommand(kept, str(Path.cwd()), _meaning())
 
 
 def write_command(command: StoredCommand, directory: Path) -> None:
@@ -91,19 +93,5 @@ def enter_folder(command: StoredCommand) -> None:
         )
 
 
-def meaning(arguments: Sequence[str]) -> str:
-    """A digest of the configuration files: those of `conf/` and of a `--config-dir`."""
-    folders = [CONF, *(Path(folder) for folder in _config_folders(arguments))]
-    return digest_of_files(
-        (folder, file)
-        for folder in folders
-        for file in sorted(folder.rglob("*.yaml"))
-        if file.is_file() and os.access(file, os.R_OK)  # others cannot have been composed
-    )
-
-
-def _config_folders(arguments: Sequence[str]) -> Iterable[str]:
-    for number, item in enumerate(arguments):
-        name, equals, value = item.partition("=")
-        if name in ("--config-dir", "-cd"):
-            yield value if equals else "".join(arguments[number + 1 : number + 2])
+def _meaning() -> str:
+    return digest_of_files((CONF, file) for file in sorted(CONF.rglob("*.yaml")))

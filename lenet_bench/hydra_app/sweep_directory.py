@@ -25,7 +25,6 @@ from lenet_bench.hydra_app.explain import explain
 from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import current
 from lenet_bench.hydra_app.stored_command import FILE as COMMAND_FILE
-from lenet_bench.hydra_app.stored_command import stored_command, write_command
 
 
 class SweepDirectory(Callback):
@@ -87,9 +86,12 @@ def _start_sweep(config: DictConfig) -> None:
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quote(directory)}")
     with open_dict(config):
         config.hydra.sweep.dir = str(directory)
-    # What an earlier command asked for stays, until this one is allowed to change it.
-    if config.get("resume_anyway") or not (directory / COMMAND_FILE).exists():
-        _keep_command(directory)
+    # What an earlier command asked for stays, until this one is known to train its sweep.
+    if not (directory / COMMAND_FILE).exists():
+        try:
+            current().keep_command()
+        except OSError as error:
+            _refuse(f"hydra.sweep.dir={directory}: cannot be written to ({error.strerror})")
     print(f"{directory}: composing the runs", file=sys.stderr)
 
 
@@ -140,14 +142,6 @@ def _use(directory: Path, asked_for: str, *, is_new: bool = False, is_sweep: boo
         _refuse(str(error))
     if is_sweep:
         session.directory, session.made_directory = directory, is_new
-
-
-def _keep_command(directory: Path) -> None:
-    """Write down what was typed, so that it can be repeated."""
-    try:
-        write_command(stored_command(current().arguments), directory)
-    except OSError as error:
-        _refuse(f"hydra.sweep.dir={directory}: cannot be written to ({error.strerror})")
 
 
 def _made(directory: Path) -> Path:

@@ -54,7 +54,7 @@ def task(config: DictConfig) -> float | None:
     except ConfigError as error:
         mark_rejected(job.directory, str(error))
         print(f"lenet-bench: {error}", file=sys.stderr)
-    except DirectoryError as error:  # nothing is written there
+    except (DirectoryError, ChangedSweepError) as error:  # nothing is written there
         print(f"lenet-bench: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except UserError as error:
@@ -107,13 +107,20 @@ def train(
         print(repetitions(len(jobs), len(runs)), file=sys.stderr)
     options = replace(options, resume_anyway=resume_anyway)
     try:
-        return sweep.train(runs, options, plan_file, current().lock, _rehearse_report)
-    except ChangedSweepError:
+        return sweep.train(
+            runs,
+            options,
+            plan_file,
+            current().lock,
+            before=_rehearse_report,
+            agreed=current().keep_command,
+        )
+    except ChangedSweepError as error:
         current().refused = True
         for directory in runs:  # those that Hydra has just made for this command
             if {path.name for path in directory.glob("*")} <= {".hydra"}:
                 shutil.rmtree(directory, ignore_errors=True)
-        raise
+        raise error.of(current().directory) from None
 
 
 class DirectoryError(UserError):

@@ -29,11 +29,14 @@ class StoredPlan:
         plan: The stacks.
         conditions: Under which the runs are trained; None in files of older versions.
         resumed_anyway: When the sweep went on although something differed, and what did.
+        has_grown: Whether runs were added later, which have stacks of their own: then the stacks
+            are not those that would be planned of all runs at once.
     """
 
     plan: SweepPlan
     conditions: Mapping[str, Any] | None = None
     resumed_anyway: Sequence[Mapping[str, Any]] = ()
+    has_grown: bool = False
 
 
 def write_plan(stored: StoredPlan, file: Path) -> None:
@@ -54,6 +57,8 @@ def write_plan(stored: StoredPlan, file: Path) -> None:
         content["conditions"] = stored.conditions
     if stored.resumed_anyway:
         content["resumed_anyway"] = stored.resumed_anyway
+    if stored.has_grown:
+        content["has_grown"] = True
     write_json(file, content)
 
 
@@ -71,7 +76,8 @@ def read_plan(file: Path) -> StoredPlan | None:
         if not isinstance(conditions, dict | None):
             raise TypeError
         plan = SweepPlan(workers, stacks)
-        return StoredPlan(plan, conditions, tuple(content.get("resumed_anyway", ())))
+        resumed = tuple(content.get("resumed_anyway", ()))
+        return StoredPlan(plan, conditions, resumed, content.get("has_grown") is True)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -44,6 +44,9 @@ def damage(
         nothing is wrong.
     """
     known = status.get("files")
+    needed = {"finished": (*TABLES, WEIGHTS), "diverged": TABLES}.get(str(status.get("status")), ())
+    if isinstance(known, Mapping) and not known.keys() >= set(needed):
+        return "status.json does not say what its files hold"
     if not isinstance(known, Mapping):
         wanted: Mapping[str, Any] = {"train.csv": {"rows": status.get("iteration")}}
     else:

@@ -14,7 +14,7 @@ from typing import Any
 from lenet_bench.records.checkpoint import CheckpointFile, StoredState
 from lenet_bench.records.run_directory import Run
 from lenet_bench.training.recording import StackRecording
-from lenet_bench.training.setup import Setup
+from lenet_bench.training.setup import Setup, digest_of_module
 from lenet_bench.training.state import restore, tensors_of, values_of
 
 LARGEST_SHARE = 0.01  # of the time, for the checkpoints between the multiples of checkpoint.every
@@ -47,7 +47,11 @@ class Checkpoints:
         # What has to be equal for a state to be of use.
         self._origin = {
             "runs": [
-                {"directory": run.directory.name, "config": run.config.model_dump(mode="json")}
+                {
+                    "directory": run.directory.name,
+                    "config": run.config.model_dump(mode="json"),
+                    **digest_of_module(run.config),
+                }
                 for run in runs
             ],
             "data": fingerprint,

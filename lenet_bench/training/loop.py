@@ -26,7 +26,7 @@ from lenet_bench.training.build import plain_model
 from lenet_bench.training.checkpoints import Checkpoints
 from lenet_bench.training.evaluation import evaluate, evaluate_model
 from lenet_bench.training.recording import Outcome, StackRecording
-from lenet_bench.training.setup import Setup, facts_of, set_up
+from lenet_bench.training.setup import Setup, digest_of_module, facts_of, set_up
 from lenet_bench.training.step import TrainingStep, batches_of_each_iteration
 
 _log = logging.getLogger(__name__)
@@ -149,7 +149,12 @@ def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
         "runs": [run.directory.name for run in job.runs],
     }
     each = [
-        {**facts, "seed": run.config.seed, "stack": {**stack, "position": n}}
+        {
+            **facts,
+            "seed": run.config.seed,
+            "stack": {**stack, "position": n},
+            **digest_of_module(run.config),
+        }
         for n, run in enumerate(job.runs)
     ]
     recording = StackRecording(job.runs, ended, setup, each, job.progress)

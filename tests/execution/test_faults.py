@@ -193,6 +193,18 @@ def test_a_worker_that_hangs_is_killed_and_its_runs_fail(
     goes_on(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
+def test_a_worker_that_alone_is_sent_a_signal_costs_no_run(
+    start: Callable[..., Sweep], undisturbed: dict[str, bytes]
+) -> None:
+    sweep = start(*SHORT)
+    sweep.wait_until_training(4)
+    os.kill(sweep.workers()[0], signal.SIGTERM)
+    assert sweep.process.wait(60) == 0, sweep.text
+    assert sweep.text.count("was stopped by a signal; it is tried again.") == 1
+    assert contents(sweep.folder) == undisturbed
+
+
 # --- disks ----------------------------------------------------------------------------------------
 
 

@@ -73,6 +73,7 @@ TOGETHER: list[tuple[tuple[str, ...], str]] = [
         ("hydra.launcher.workers=1", "hydra.launcher.workers=2"),
         "hydra.launcher.workers=2: contradicts hydra.launcher.workers=1; give",
     ),
+    (("hydra.run.dir=out",), "hydra.run.dir=out: is for single runs, with hydra.mode=RUN"),
     (("hydra.mode=RUN", "seed=0,1"), "seed=0,1: hydra.mode=RUN trains one run; leave it out to"),
     (("--multirun", "hydra.mode=RUN"), "--multirun: contradicts hydra.mode=RUN"),
     (
