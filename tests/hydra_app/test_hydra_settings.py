@@ -33,7 +33,6 @@ REFUSED: list[tuple[str, tuple[str, ...]]] = [
     (f"hydra.sweep.dir={LONG}", ("hydra.sweep.dir=aaaa", "a name of more than 255 bytes")),
     (f"hydra.sweep.dir='{'ä' * 128}'", ("has a name of more than 255 bytes",)),
     (f"hydra.sweep.dir={DEEP}", ("has more than 3,584 bytes; choose a shorter path",)),
-    (f"hydra.run.dir={LONG}", ("hydra.run.dir=aaaa", "a name of more than 255 bytes")),
     ("hydra.sweep.dir='a\nb'", ("hydra.sweep.dir=a\\nb: holds characters that cannot be",)),
     ("hydra.sweep.subdir=../../escape", ("hydra.sweep.subdir=../../escape: must be the name of",)),
     ("hydra.sweep.subdir=..", ("hydra.sweep.subdir=..: must be the name of a folder",)),
@@ -74,6 +73,7 @@ TOGETHER: list[tuple[tuple[str, ...], str]] = [
         "hydra.launcher.workers=2: contradicts hydra.launcher.workers=1; give",
     ),
     (("hydra.run.dir=out",), "hydra.run.dir=out: is for single runs, with hydra.mode=RUN"),
+    (("hydra.mode=RUN", f"hydra.run.dir={LONG}"), "has a name of more than 255 bytes"),
     (("hydra.mode=RUN", "seed=0,1"), "seed=0,1: hydra.mode=RUN trains one run; leave it out to"),
     (("--multirun", "hydra.mode=RUN"), "--multirun: contradicts hydra.mode=RUN"),
     (
