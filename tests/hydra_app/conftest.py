@@ -25,7 +25,7 @@ def answer(arguments, folder, environment):
     os.chdir(folder)
     os.environ.update(environment)
     sys.argv = ["lenet-bench", *arguments]
-    def runs(configs, *_):  # instead of training
+    def runs(configs, *_, **__):  # instead of training
         print("RUNS", *(directory.name for directory in configs))
         return {directory: None for directory in configs}
     sweep.train = runs
