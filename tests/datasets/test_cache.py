@@ -75,6 +75,20 @@ def test_same_size_and_time_is_not_the_same_image(
     assert prints[0] == prints[3]
 
 
+def test_the_time_of_change_of_the_inode_is_seen(folder: Path) -> None:
+    """The content of files that were old when they were decoded is not compared."""
+    path = folder / "train/cat/0.png"
+    path.write_bytes(padded(500))
+    os.utime(path, ns=(0, 10**18))
+    later = time.time_ns() + 10**10
+    before = cache.key(folder, 16, scan(folder).files, later)
+    assert cache.key(folder, 16, scan(folder).files, later) == before
+    time.sleep(0.05)
+    overwrite(path, 501)
+    os.utime(path, ns=(0, 10**18))
+    assert cache.key(folder, 16, scan(folder).files, later) != before
+
+
 def test_a_change_within_a_tick_of_the_clock_is_seen(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
