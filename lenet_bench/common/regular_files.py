@@ -39,7 +39,8 @@ def open_descriptor(path: str | Path, refusal: Callable[[int], str]) -> int:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, refusal(mode), str(path))
 
-    refuse_others(Path(path).stat().st_mode)  # opening a device may already do something
+    # Opening a device may already do something. A Path for each of many small files takes longer.
+    refuse_others(os.stat(path).st_mode)  # noqa: PTH116
     descriptor = os.open(path, _FLAGS)
     try:
         refuse_others(os.fstat(descriptor).st_mode)  # it may have been exchanged since
