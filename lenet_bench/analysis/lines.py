@@ -16,6 +16,7 @@ import pandas as pd
 from lenet_bench.analysis.labels import path_labels
 from lenet_bench.analysis.summary import group_keys
 from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.common.text import printable
 
 MOST_LINES_OF_ONE_KEY = 8
 
@@ -76,7 +77,7 @@ def describe_value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    return str(value)
+    return printable(str(value))
 
 
 def line_labels(frame: pd.DataFrame, parameters: list[str]) -> pd.Series[Any]:
@@ -91,9 +92,9 @@ def line_labels(frame: pd.DataFrame, parameters: list[str]) -> pd.Series[Any]:
     classes = path_labels(paths.unique())
     labels = []
     for _, row in frame.iterrows():
-        name = str(row["activation"])
+        name = printable(str(row["activation"]))
         if name == "custom" and isinstance(row.get(path), str):
-            name = f"custom {classes[row[path]]}"
+            name = f"custom {printable(classes[row[path]])}"
         settings = [
             f"{key.removeprefix('activation.')}={describe_value(row[key])}"
             for key in parameters

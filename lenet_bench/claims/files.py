@@ -16,6 +16,7 @@ from lenet_bench.common.files import write_atomically
 from lenet_bench.records import schema
 from lenet_bench.records.run_tables import READ_EXACTLY
 from lenet_bench.records.schema import Dtypes
+from lenet_bench.records.spreadsheet import plain_text
 
 OVERRIDES = "overrides.json"
 """The file that holds the overrides which the runs of a claims folder are trained with."""
@@ -52,7 +53,8 @@ def read_table(path: Path, types: Dtypes, advice: str) -> pd.DataFrame:
         raise UserError(f"{path}: lacks the column {', '.join(missing)}; {advice}")
     if frame.empty:
         raise UserError(f"{path}: holds no rows; {advice}")
-    return frame
+    texts = [name for name, kind in types.items() if kind == "str"]
+    return frame.assign(**{name: plain_text(frame[name]) for name in texts})
 
 
 def read_claims(path: Path, advice: str) -> pd.DataFrame:

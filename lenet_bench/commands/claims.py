@@ -31,6 +31,7 @@ from lenet_bench.common.lock import FolderLock, lock_folder
 from lenet_bench.common.parent import end_with_parent
 from lenet_bench.common.streams import forgiving_output
 from lenet_bench.common.surroundings import OF_COMMANDS, explain_surroundings, surroundings
+from lenet_bench.common.text import printable
 from lenet_bench.execution.signals import caught, signals_end_the_command
 from lenet_bench.hydra_app.groups import quote
 
@@ -145,7 +146,7 @@ def _fill(
 
 
 def _tell(again: str) -> None:
-    print(f"To go on: {again}", file=sys.stderr)
+    print(f"To go on: {printable(again)}", file=sys.stderr)
 
 
 def _write(
@@ -157,11 +158,12 @@ def _write(
     """Write `claims.csv` and `claims.html`, and print the verdicts."""
     from lenet_bench.claims.evaluation import claims_frame
     from lenet_bench.claims.files import write
+    from lenet_bench.records.spreadsheet import spreadsheet_csv
     from lenet_bench.reporting.claims_page import claims_as_text, claims_page
 
     everything = claims_frame([*rows, *others])
     contents = {
-        "claims.csv": everything.to_csv(index=False),
+        "claims.csv": spreadsheet_csv(everything),
         "claims.html": claims_page(everything, overrides),
     }
     for name, content in contents.items():
@@ -169,7 +171,7 @@ def _write(
     print(claims_as_text(claims_frame(rows)))
     for name in contents:
         more = f" (with {len(others)} that were there)" if others else ""
-        print(f"wrote {directory / name}{more}")
+        print(f"wrote {printable(directory / name)}{more}")
 
 
 def _decide_all(
@@ -323,6 +325,7 @@ def _decide_costs(
     from lenet_bench.claims.evaluation import judge, without_evidence
     from lenet_bench.claims.evidence import Evidence
     from lenet_bench.claims.files import write
+    from lenet_bench.records.spreadsheet import spreadsheet_csv
     from lenet_bench.training.activation_cost import measure
 
     if rounds is None:
@@ -331,7 +334,7 @@ def _decide_costs(
         except subprocess.CalledProcessError as error:
             reason = f"measuring the cost of activations failed: {error}"
             return [without_evidence(claim, reason) for claim in claims.values()], True
-        write(path, rounds.to_csv(index=False))
+        write(path, spreadsheet_csv(rounds))
     evidence = Evidence(rounds=rounds)
     return [judge(claim, evidence) for claim in claims.values()], False
 
@@ -348,6 +351,7 @@ def _train_and_decide(
     from lenet_bench.claims.evidence import as_table
     from lenet_bench.claims.files import write
     from lenet_bench.records.loading import load_sweep
+    from lenet_bench.records.spreadsheet import spreadsheet_csv
 
     folder = directory / preset
     # What the command prints at its end is in the folder's report.
@@ -359,7 +363,7 @@ def _train_and_decide(
     parts = gather_evidence(load_sweep(folder), claims)
     if parts:
         table = as_table([part.evidence for part in parts])
-        write(folder / "evidence.csv", table.to_csv(index=False))
+        write(folder / "evidence.csv", spreadsheet_csv(table))
     return judge_claims(parts, claims).to_dict("records"), False  # type: ignore[return-value]
 
 

@@ -21,7 +21,7 @@ from lenet_bench.claims.registry import CLAIMS
 from lenet_bench.claims.rules import with_interval
 from lenet_bench.common.errors import UserError
 from lenet_bench.records import schema
-from lenet_bench.reporting.tables.table import as_markdown, make_table
+from lenet_bench.reporting.tables.table import as_markdown, make_table, markdown_text
 from lenet_bench.reporting.words import NOTHING
 
 TUNED = Path("learning_rate") / "tuned.csv"
@@ -63,7 +63,7 @@ def claims_table(folders: Mapping[str, Path]) -> str:
             rows_of_claim = frame[frame["claim"] == identifier]
             cells.append(_verdict(rows_of_claim.iloc[0]) if len(rows_of_claim) else NOTHING)
         rows.append(cells)
-    return as_markdown(make_table(["claim", *frames], rows))
+    return as_markdown(make_table(["claim", *map(markdown_text, frames)], rows))
 
 
 def tuned_table(folders: Mapping[str, Path]) -> str:
@@ -79,10 +79,11 @@ def tuned_table(folders: Mapping[str, Path]) -> str:
     headers = ["activation"]
     for name, frame in frames.items():
         shared = frame["shared_lr"].iloc[0]
+        name = markdown_text(name)
         headers += [f"{name}: best lr", "accuracy there (%)", f"at shared lr {shared:g} (%)"]
     rows = []
     for activation in dict.fromkeys(name for frame in frames.values() for name in frame.index):
-        cells = [str(activation)]
+        cells = [markdown_text(str(activation))]
         for frame in frames.values():
             cells += _rates(frame.loc[activation]) if activation in frame.index else [NOTHING] * 3
         rows.append(cells)
@@ -117,14 +118,14 @@ def _tuned(path: Path) -> pd.DataFrame:
 
 
 def _rates(row: pd.Series[Any]) -> list[str]:
-    edge = "" if row["on_edge"] == "none" else f" ({row['on_edge']})"
+    edge = "" if row["on_edge"] == "none" else f" ({markdown_text(row['on_edge'])})"
     return [f"{row['tuned_lr']:g}{edge}", _accuracy(row, "tuned"), _accuracy(row, "shared")]
 
 
 def _verdict(row: pd.Series[Any]) -> str:
     numbers = [float(str(row[name])) for name in ("effect", "low", "high")]
     shown = "" if pd.isna(numbers[0]) else f": {with_interval(*numbers)}"
-    return f"{row['verdict']}{shown}"
+    return f"{markdown_text(row['verdict'])}{shown}"
 
 
 def _accuracy(row: pd.Series[Any], setting: str) -> str:

@@ -25,6 +25,7 @@ from lenet_bench.claims.files import is_claims_folder
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import write_atomically
 from lenet_bench.records.loading import Sweep, identity_keys, load_sweep
+from lenet_bench.records.spreadsheet import spreadsheet_csv
 from lenet_bench.reporting import figures
 from lenet_bench.reporting.report_page import Picture, render_report
 from lenet_bench.reporting.result import Report
@@ -168,7 +169,7 @@ def _write_tables(tables: dict[str, pd.DataFrame], output: Path) -> list[Path]:
         if table.empty:
             path.unlink(missing_ok=True)
             continue
-        write_atomically(path, table.to_csv(index=False).encode())
+        write_atomically(path, spreadsheet_csv(table).encode())
         paths.append(path)
     return paths
 

@@ -7,6 +7,7 @@ import math
 import pandas as pd
 from rich.console import Console
 
+from lenet_bench.common.text import printable
 from lenet_bench.reporting.result import Report
 from lenet_bench.reporting.tables.claims import claim_names, count_verdicts
 from lenet_bench.reporting.tables.comparison import comparison_table
@@ -22,12 +23,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
     """Print a report. Lines are never broken, and the text is plain away from a terminal."""
     console = console or Console()
     for line in report.damaged:
-        console.print(f"DAMAGED {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(f"DAMAGED {line}"), markup=False, highlight=False, soft_wrap=True)
     print_table(comparison_table(report.groups, report.keys), console, report.title)
     verdicts = [*verdict_lines(report.comparisons), *claim_lines(report.claims)]
     written = [f"wrote {path}" for path in report.paths]
     for line in [*verdicts, *report.troubles, *report.notes, *written]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def claim_lines(frame: pd.DataFrame) -> list[str]:

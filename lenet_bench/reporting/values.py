@@ -17,6 +17,7 @@ from lenet_bench.analysis.lines import (
     line_labels,
     ordered,
 )
+from lenet_bench.common.text import printable
 from lenet_bench.records.loading import varying_keys
 
 SHARED_SETTINGS = (
@@ -59,7 +60,7 @@ def short_key(key: str) -> str:
 def common_value(runs: pd.DataFrame, key: str) -> str:
     """The one value of a key that all runs share, else nothing."""
     values = ordered(runs[key]) if key in runs else []
-    return str(values[0]) if len(values) == 1 and not is_missing(values[0]) else ""
+    return printable(str(values[0])) if len(values) == 1 and not is_missing(values[0]) else ""
 
 
 def shared_settings(runs: pd.DataFrame) -> str:
@@ -80,7 +81,9 @@ def describe_runs(runs: pd.DataFrame) -> str:
     names = sorted(set(line_labels(kinds, [])), key=lambda n: (activation_rank(n), n))
     activations = ", ".join(names) if len(names) <= 5 else f"{len(names)} activations"
     datasets = (
-        [str(name) for name in runs["dataset"].dropna().unique()] if "dataset" in runs else []
+        [printable(str(name)) for name in runs["dataset"].dropna().unique()]
+        if "dataset" in runs
+        else []
     )
     where = f" on {', '.join(datasets)}" if datasets else ""
     return f"{activations}{where} ({len(runs)} run{'s' if len(runs) != 1 else ''})"

@@ -13,10 +13,13 @@ from markupsafe import Markup
 from rich.console import Console
 from rich.text import Text
 
+from lenet_bench.common.text import printable
 from lenet_bench.reporting.templates import render
 
 Kind = Literal["word", "number", "sentence"]
 """What a column holds: numbers stand on the right in HTML, and only sentences are broken there."""
+
+_MARKUP = frozenset("\\`*[]<>&|~$!#")
 
 UNBROKEN_WIDTH = 10_000
 """Columns of a terminal that no line of a table reaches."""
@@ -65,7 +68,12 @@ def make_table(
         "sentence" if header in sentences else "word" if position < start else "number"
         for position, header in enumerate(headers)
     )
-    return Table(tuple(headers), tuple(map(tuple, rows)), kinds, caption)
+    return Table(
+        tuple(map(printable, headers)),
+        tuple(tuple(map(printable, row)) for row in rows),
+        kinds,
+        printable(caption),
+    )
 
 
 def print_table(table: Table, console: Console, title: str = "") -> None:
@@ -75,7 +83,7 @@ def print_table(table: Table, console: Console, title: str = "") -> None:
     """
     plain = not console.is_terminal
     shown = rich.table.Table(
-        title=Text(title, style="bold") if title else None,
+        title=Text(printable(title), style="bold") if title else None,
         title_justify="left",
         box=None if plain else rich.box.SIMPLE_HEAD,
         pad_edge=False,
@@ -107,6 +115,11 @@ def as_markdown(table: Table) -> str:
     lines = [table.headers, ("---",) * len(table.headers), *table.rows]
     escaped = ([cell.replace("|", r"\|") for cell in cells] for cells in lines)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
+
+
+def markdown_text(text: str) -> str:
+    """Text of others for a cell of a Markdown table: no link, HTML or formatting comes of it."""
+    return "".join(f"&#{ord(letter)};" if letter in _MARKUP else letter for letter in text)
 
 
 def as_html(table: Table) -> Markup:
