@@ -35,6 +35,7 @@ try:  # importing takes half a second, in which the user may press Ctrl-C
     from lenet_bench.common.errors import UserError, in_one_line
     from lenet_bench.common.streams import Answer, forgiving_output
     from lenet_bench.common.surroundings import OF_WORKERS, explain_surroundings, surroundings
+    from lenet_bench.common.text import printable, printable_lines
     from lenet_bench.execution.signals import (
         Interruption,
         exit_code,
@@ -100,7 +101,7 @@ def _answer(answer: Answer) -> object:
         command.end()
     with contextlib.suppress(MemoryError, OSError):
         if code and (again := how_to_go_on(command)):
-            print(f"To go on: {again}", file=sys.stderr)
+            print(f"To go on: {printable(again)}", file=sys.stderr)
     return code
 
 
@@ -140,7 +141,7 @@ def _train(command: session.Session, traceback_wanted: bool) -> object:
 
 
 def _say(message: str) -> None:
-    print(f"lenet-bench: {message}", file=sys.stderr)
+    print(f"lenet-bench: {printable_lines(message)}", file=sys.stderr)
 
 
 @contextlib.contextmanager

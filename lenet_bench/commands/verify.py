@@ -118,11 +118,13 @@ def _verify(given: Path, wanted: int | None) -> int:
         differences = again.differences()
         conditions = again.differing_conditions()
     for run, difference in differences.items():
-        print(f"{printable(run.name)}: {f'differs: {difference}' if difference else 'same'}")
+        found = f"differs: {difference}" if difference else "same"
+        print(printable(f"{run.name}: {found}"))
     unverified = stored.others if wanted is None else {}
     for run, reason in unverified.items():
-        print(f"{printable(run.name)}: not trained again: {reason}")
-    print(f"Conditions that differ: {'; '.join(conditions)}" if conditions else "Same conditions.")
+        print(printable(f"{run.name}: not trained again: {reason}"))
+    other = f"Conditions that differ: {'; '.join(conditions)}"
+    print(printable(other) if conditions else "Same conditions.")
     differ = sum(difference is not None for difference in differences.values())
     same = len(differences) - differ
     print(f"{same} of {count(len(differences), 'run')} {'is' if same == 1 else 'are'} the same.")

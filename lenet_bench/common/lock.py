@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.text import printable
 
 LOCK_FILE = ".lock"
 PATIENCE = 10.0  # seconds that the workers of a killed command get to end
@@ -100,7 +101,10 @@ def lock_folder(folder: Path, asked_for: str | None = None) -> FolderLock:
             raise UserError(_refusal(name, path, holder))
         if not said and time.monotonic() >= end - PATIENCE + 1:
             said = True
-            print(f"{name}: waiting for the workers of a command that is gone", file=sys.stderr)
+            print(
+                f"{printable(name)}: waiting for the workers of a command that is gone",
+                file=sys.stderr,
+            )
         time.sleep(BETWEEN_LOOKS)
 
 

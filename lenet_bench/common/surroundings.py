@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lenet_bench.common.errors import in_one_line
+from lenet_bench.common.text import printable
 
 # Figures are drawn without a window. A notebook hands down a backend that only it can load.
 OF_COMMANDS = {"MPLBACKEND": "agg"}
@@ -53,7 +54,7 @@ def cause_of_failure(error: BaseException) -> str:
     if is_out_of_memory(error):
         return f"there is not enough memory ({in_one_line(error)})"
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{printable(str(error.filename))}: {error.strerror}"
     return in_one_line(error)
 
 
@@ -64,7 +65,7 @@ def explain_surroundings(error: BaseException, folder: Path | None = None) -> st
         error: The error.
         folder: Where the command writes; named if a disk fails and the error names no file.
     """
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if is_out_of_memory(error):
         return f"there is not enough memory ({named}); end other programs, or lift `ulimit -v`"
@@ -72,5 +73,6 @@ def explain_surroundings(error: BaseException, folder: Path | None = None) -> st
         return f"a library cannot be loaded ({named}); install lenet-bench anew"
     if isinstance(error, OSError):
         place = error.filename or (folder if error.errno in _OF_DISKS else None)
-        return f"{place}: {error.strerror or named}" if place else error.strerror or named
+        reason = error.strerror or named
+        return f"{printable(str(place))}: {reason}" if place else reason
     return None

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.text import printable
 
 MISSING = "???"  # OmegaConf's mark for a value that the user has to give
 
@@ -17,7 +18,7 @@ class ConfigError(UserError):
     """One or several mistakes in the configuration; `problems` holds a line for each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(dict.fromkeys(problems))
+        self.problems = list(dict.fromkeys(map(printable, problems)))
         count = len(self.problems)
         head = "1 mistake" if count == 1 else f"{count} mistakes"
         super().__init__(

@@ -153,7 +153,7 @@ def _read(
     line = file.readline(_LARGEST_HEADER)
     header = json.loads(line)
     if key(root, size, files, int(header["checked"])) != header["key"]:
-        _log.info("%s has changed: decoding it again", root)
+        _log.info("%s has changed: decoding it again", printable(root))
         return None
     count, channels, height, width = header["shape"]
     shape = (len(files), channels, size or height, size or width)

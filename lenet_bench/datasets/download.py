@@ -87,7 +87,7 @@ def _ensure_archive(dataset: str, archive: Archive, folder: Path) -> None:
     if final.exists():
         _log.warning(
             "%s is truncated or damaged (its MD5 sum is not %s): fetching it again",
-            final,
+            printable(final),
             archive.md5,
         )
     part = final.with_name(f"{archive.filename}.part")

@@ -20,6 +20,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.transforms.v2.functional import resize
 
 from lenet_bench.common.errors import DatasetError
+from lenet_bench.common.text import printable
 from lenet_bench.datasets.dataset import SIDE, Source, Split
 from lenet_bench.datasets.download import Archive, download_and_unpack
 
@@ -138,7 +139,9 @@ def _load_or_download(
         return read(True), read(False)
     except _UNREADABLE:
         if content.exists():
-            _log.warning("%s is incomplete or damaged: restoring it from its archive", content)
+            _log.warning(
+                "%s is incomplete or damaged: restoring it from its archive", printable(content)
+            )
     download_and_unpack(name, archives, folder)
     try:
         return read(True), read(False)

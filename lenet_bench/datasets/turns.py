@@ -13,6 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lenet_bench.common.text import printable
+
 
 @contextmanager
 def take_turn(lock_file: Path, dataset: str, work: str) -> Iterator[bool]:
@@ -38,8 +40,8 @@ def take_turn(lock_file: Path, dataset: str, work: str) -> Iterator[bool]:
     except Timeout:
         waited = True
         print(
-            f"dataset {dataset}: waiting for another process that is {work} "
-            f"(it holds the lock {lock_file})",
+            f"dataset {dataset}: waiting for another process that is {printable(work)} "
+            f"(it holds the lock {printable(lock_file)})",
             file=sys.stderr,
             flush=True,
         )

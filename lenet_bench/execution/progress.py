@@ -18,6 +18,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.text import printable
 from lenet_bench.records.run_directory import read_status
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Progress:
         self._show()
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, soft_wrap=True)
 
     def check_that_failures_are_recorded(self) -> None:
         """Make sure that nobody takes a run for anything else later on.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.lock import FolderLock
 from lenet_bench.common.machine import available_cores
+from lenet_bench.common.text import printable
 from lenet_bench.config.budget import budget, budget_problem
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution.options import EngineOptions
@@ -80,7 +81,7 @@ def _ended(runs: Iterable[Path]) -> tuple[set[Path], list[str]]:
         status = read_status(run)
         if status.get("status") in ENDED:
             if problem := damage(run, status):
-                damaged.append(f"{run.name} is trained again: {problem}.")
+                damaged.append(printable(f"{run.name} is trained again: {problem}."))
             else:
                 ended.add(run)
     return ended, damaged

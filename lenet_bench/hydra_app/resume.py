@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.lock import lock_folder
+from lenet_bench.common.text import printable
 from lenet_bench.config.errors import ConfigError
 from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import Session
@@ -103,7 +104,7 @@ def answer_finished(arguments: Sequence[str], session: Session) -> bool:
     print(f"{count(len(runs), 'run')} finished before; nothing is left to train.", file=sys.stderr)
     report = directory / "report.html"
     if _is_newer(report, runs):
-        print(f"Report: {report}", file=sys.stderr)
+        print(f"Report: {printable(report)}", file=sys.stderr)
     else:
         session.lock = lock_folder(directory, f"hydra.sweep.dir={directory}")
         session.directory = directory

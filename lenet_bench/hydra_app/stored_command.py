@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import digest_of_files, write_json
+from lenet_bench.common.text import printable
 from lenet_bench.hydra_app.groups import CONF
 from lenet_bench.records.provenance import commit, versions
 
@@ -88,7 +89,8 @@ def enter_folder(command: StoredCommand) -> None:
         os.chdir(command.folder)
     except OSError:
         print(
-            f"{command.folder}, where the sweep was begun, is gone; relative paths start here.",
+            f"{printable(command.folder)}, where the sweep was begun, is gone; "
+            "relative paths start here.",
             file=sys.stderr,
         )
 

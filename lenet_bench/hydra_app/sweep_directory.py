@@ -21,6 +21,7 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import make_new_folder
 from lenet_bench.common.lock import lock_folder
 from lenet_bench.common.surroundings import explain_surroundings
+from lenet_bench.common.text import printable, printable_lines
 from lenet_bench.hydra_app.explain import explain
 from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import current
@@ -92,7 +93,7 @@ def _start_sweep(config: DictConfig) -> None:
             current().keep_command()
         except OSError as error:
             _refuse(f"hydra.sweep.dir={directory}: cannot be written to ({error.strerror})")
-    print(f"{directory}: composing the runs", file=sys.stderr)
+    print(f"{printable(directory)}: composing the runs", file=sys.stderr)
 
 
 def _prepare_composition(config: DictConfig) -> None:
@@ -156,5 +157,5 @@ def _made(directory: Path) -> Path:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(f"lenet-bench: {message}", file=sys.stderr)
+    print(f"lenet-bench: {printable_lines(message)}", file=sys.stderr)
     raise SystemExit(1) from None  # Hydra turns other exceptions of callbacks into warnings

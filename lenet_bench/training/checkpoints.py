@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from lenet_bench.common.text import printable
 from lenet_bench.records.checkpoint import CheckpointFile, StoredState
 from lenet_bench.records.run_directory import Run
 from lenet_bench.training.recording import StackRecording
@@ -71,7 +72,7 @@ class Checkpoints:
             return False
 
         def say(sentence: str) -> None:
-            print(sentence, file=sys.stderr)
+            print(printable(sentence), file=sys.stderr)
 
         state = self._file.newest_usable(self._problem, say)
         if state is None:
