@@ -84,3 +84,18 @@ def without_root_rights() -> list[str]:
     if shutil.which("setpriv") is None:
         pytest.skip("root needs setpriv to give up its rights")
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+def watch_syncs(monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
+    """The contents of all files that this process waits for to be on the disk from now on."""
+    synced: set[bytes] = set()
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_file():
+            synced.add(path.read_bytes())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return synced

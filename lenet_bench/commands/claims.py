@@ -257,24 +257,30 @@ def _mark(directory: Path, overrides: Sequence[str]) -> None:
         UserError: It holds runs that were trained with other overrides, or cannot be used.
     """
     from lenet_bench.claims.files import OVERRIDES
+    from lenet_bench.records.damage import DamageError, MissingFileError, read_json
 
     # These change how runs are trained, not what is trained.
     how = ("hydra", "resume_anyway=")
     content = sorted(text for text in overrides if not text.lstrip("+").startswith(how))
     mark = directory / OVERRIDES
     try:
-        if mark.exists():
-            before = json.loads(mark.read_text(encoding="utf-8"))
-            if before != content:
-                raise UserError(
-                    f"--output={directory}: its runs were trained with "
-                    f"{' '.join(before) or 'no overrides'}, not with "
-                    f"{' '.join(content) or 'none'}; repeat those, or choose another folder"
-                )
+        before = read_json(mark)
+    except MissingFileError:
+        before = content
+    except DamageError as error:
+        raise UserError(f"--output={directory}: cannot be used: {error}") from None
+    if not isinstance(before, list) or not all(isinstance(text, str) for text in before):
+        raise UserError(f"--output={directory}: cannot be used: {mark} does not hold overrides")
+    if before != content:
+        raise UserError(
+            f"--output={directory}: its runs were trained with "
+            f"{' '.join(before) or 'no overrides'}, not with "
+            f"{' '.join(content) or 'none'}; repeat those, or choose another folder"
+        )
+    try:
         write_atomically(mark, (json.dumps(content) + "\n").encode())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{OVERRIDES} cannot be read"
-        raise UserError(f"--output={directory}: cannot be used: {reason}") from None
+    except OSError as error:
+        raise UserError(f"--output={directory}: cannot be used: {error.strerror}") from None
 
 
 def _decide_exact(claims: Mapping[str, Claim]) -> list[dict[str, object]]:

@@ -23,10 +23,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.regular_files import read_regular
 from lenet_bench.common.text import printable
 
 LOCK_FILE = ".lock"
 PATIENCE = 10.0  # seconds that the workers of a killed command get to end
+LARGEST = 1 << 16  # bytes of a lock file
 BETWEEN_LOOKS = 0.05  # seconds
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -205,10 +207,10 @@ def _is_open_as(descriptor: int, path: Path) -> bool:
 
 def _read(path: Path) -> _Holder | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path, LARGEST))
         texts = {key: str(content[key]) for key in ("host", "boot", "started", "command")}
         return _Holder(pid=int(content["pid"]), **texts)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

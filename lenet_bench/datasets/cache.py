@@ -136,7 +136,15 @@ def read(root: Path, size: int | None, files: Sequence[os.DirEntry[str]]) -> Dec
             return _read(file, root, size, files)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ) as error:
         reason = printable(str(error) or type(error).__name__)
         _log.warning(
             "the cache %s is damaged (%s): decoding %s again",

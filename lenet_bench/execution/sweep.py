@@ -71,7 +71,7 @@ def train(
                 print(line, file=sys.stderr)
 
         _train_unfinished(runs, finished, options, plan_file, progress, lock, begin)
-    return {run: read_status(run).get("metrics", {}).get("validation_loss") for run in runs}
+    return {run: (read_status(run).get("metrics") or {}).get("validation_loss") for run in runs}
 
 
 def _ended(runs: Iterable[Path]) -> tuple[set[Path], list[str]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lenet_bench.common.errors import UserError
 from lenet_bench.common.machine import available_cores
 from lenet_bench.execution.agreement import conditions_now, differing_conditions
+from lenet_bench.planning.plan_file import MOST_THREADS
 from lenet_bench.records.comparison import differing_tables, values
 from lenet_bench.records.configuration import has_configuration, read_run_configuration
 from lenet_bench.records.damage import DamageError
@@ -32,8 +33,6 @@ CONDITIONS = (
     "threads",
 )
 """Fields of `status.json` that decide the numbers of a run besides its configuration."""
-
-MOST_THREADS = 4096  # a status that says more was not written by this program
 
 
 @dataclass(frozen=True)

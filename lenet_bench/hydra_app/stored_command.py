@@ -8,17 +8,16 @@ whether they still mean the same.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import digest_of_files, write_json
 from lenet_bench.common.text import printable
 from lenet_bench.hydra_app.groups import CONF
+from lenet_bench.records.damage import DamageError, MissingFileError, read_json
 from lenet_bench.records.provenance import commit, versions
 
 FILE = "sweep.json"
@@ -69,7 +68,7 @@ def read_command(directory: Path) -> StoredCommand | None:
     """
     file = directory / FILE
     try:
-        content = json.loads(file.read_bytes())
+        content = read_json(file)
         arguments = content["arguments"]
         texts = [content["folder"], content["meaning"]]
         if not isinstance(arguments, list):
@@ -77,17 +76,17 @@ def read_command(directory: Path) -> StoredCommand | None:
         if not all(isinstance(text, str) for text in (*arguments, *texts)):
             raise TypeError
         return StoredCommand(tuple(arguments), *texts)
-    except FileNotFoundError:
+    except MissingFileError:
         return None
-    except (OSError, ValueError, TypeError, KeyError):
-        raise UserError(f"{file}: does not hold the command of a sweep") from None
+    except (TypeError, KeyError):
+        raise DamageError(file, "does not hold the command of a sweep") from None
 
 
 def enter_folder(command: StoredCommand) -> None:
     """Let this process work where a command was typed: relative paths start there."""
     try:
         os.chdir(command.folder)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name that a folder can have
         print(
             f"{printable(command.folder)}, where the sweep was begun, is gone; "
             "relative paths start here.",

@@ -6,19 +6,22 @@ on the stack and the threads that it was trained in, so a sweep that goes on kee
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lenet_bench.common.errors import UserError
 from lenet_bench.common.files import write_json
 from lenet_bench.planning.stacks import PlannedStack, SweepPlan
+from lenet_bench.records.damage import DamageError, MissingFileError, read_json
 
 PLAN_FILE = "plan.json"
 PLAN_FILES = "plan*.json"  # a sweep that is launched in batches has a plan for each
+MOST_THREADS = 4096  # that a plan or a status is believed; as many would not start
+_LARGEST = 1 << 26  # bytes; that of 100,000 runs, each with a stack of its own, takes half of it
+_MOST_VALUES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,21 @@ def read_plan(file: Path) -> StoredPlan | None:
         UserError: The file does not hold a plan.
     """
     try:
-        content = json.loads(file.read_bytes())
-        stacks = tuple(_stack(stack, file.parent) for stack in content["stacks"])
-        workers = int(content["workers"])
+        content = read_json(file, _LARGEST, _MOST_VALUES)
+        stacks = tuple(_stack(stack, file.parent) for stack in _list(content["stacks"]))
+        plan = SweepPlan(_count(content["workers"]), stacks)
         conditions = content.get("conditions")
         if not isinstance(conditions, dict | None):
             raise TypeError
-        plan = SweepPlan(workers, stacks)
-        resumed = tuple(content.get("resumed_anyway", ()))
-        return StoredPlan(plan, conditions, resumed, content.get("has_grown") is True)
-    except FileNotFoundError:
+        resumed = tuple(_list(content.get("resumed_anyway", [])))
+    except MissingFileError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise UserError(f"{file}: does not hold the plan of a sweep") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        raise DamageError(file, "does not hold the plan of a sweep") from None
+    # Two stacks would otherwise write the same files at the same time.
+    if len(set(plan.runs)) < len(plan.runs) or len({stack.index for stack in stacks}) < len(stacks):
+        raise DamageError(file, "names a run or a stack twice")
+    return StoredPlan(plan, conditions, resumed, content.get("has_grown") is True)
 
 
 def planned_runs(sweep: Path) -> list[Path]:
@@ -102,10 +107,34 @@ def planned_runs(sweep: Path) -> list[Path]:
 
 def _stack(content: Mapping[str, Any], folder: Path) -> PlannedStack:
     return PlannedStack(
-        int(content["stack"]),
-        tuple(Path(os.path.normpath(folder / str(run))) for run in content["runs"]),
-        int(content["iterations"]),
-        float(content["estimated_operations"]),
-        int(content["estimated_bytes"]),
-        int(content.get("threads", 0)),  # unknown in files of older versions
+        _count(content["stack"]),
+        tuple(_run(run, folder) for run in _list(content["runs"])),
+        _count(content["iterations"]),
+        _finite(content["estimated_operations"]),
+        _count(content["estimated_bytes"]),
+        _count(content.get("threads", 0), MOST_THREADS),  # unknown in files of older versions
     )
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value
+
+
+def _count(value: Any, most: int = 2**63) -> int:
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise TypeError
+    return value
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(value):  # such as 1e999
+        raise TypeError
+    return float(value)
+
+
+def _run(path: Any, folder: Path) -> Path:
+    if not isinstance(path, str) or b"\0" in os.fsencode(path):  # no name that a folder can have
+        raise TypeError
+    return Path(os.path.normpath(folder / path))

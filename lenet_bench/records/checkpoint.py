@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_bench.common.files import open_atomically, remove_leftovers
+from lenet_bench.common.files import open_atomically, remove_leftovers, sync_to_disk
+from lenet_bench.common.regular_files import read_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,11 +87,16 @@ class CheckpointFile:
     def newest_usable(
         self, problem: Callable[[StoredState], str | None], say: Callable[[str], None]
     ) -> StoredState | None:
-        """Find the newest checkpoint that can be used.
+        """Find the newest checkpoint that can be used, and see to it that it is on the disk.
+
+        The next one makes it the one before; until then the caller has to sync what it counts on.
 
         Args:
             problem: Why a whole checkpoint is of no use here, a phrase; None if it is.
             say: Called with a sentence for each that is there and cannot be used.
+
+        Raises:
+            OSError: It cannot be synced.
         """
         remove_leftovers(self.path)
         for path in (self.path, self.previous):
@@ -102,7 +108,10 @@ class CheckpointFile:
             except DamagedCheckpointError as error:
                 reason = str(error)
             if reason is None:
-                self._keeps_newest = path == self.path
+                if path == self.path:  # whether it was synced is not known
+                    sync_to_disk(path)
+                    sync_to_disk(path.parent)
+                    self._keeps_newest = True
                 return state
             say(f"{path}: {reason}; it is not used.")
         return None
@@ -128,7 +137,7 @@ def read_checkpoint(path: Path) -> StoredState:
     import torch
 
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -140,7 +149,12 @@ def read_checkpoint(path: Path) -> StoredState:
         raise DamagedCheckpointError("is damaged: its checksum differs")
     try:
         stored = torch.load(io.BytesIO(rest), weights_only=True)
-        return StoredState(json.loads(stored["facts"]), stored["tensors"])
+        facts, tensors = json.loads(stored["facts"]), stored["tensors"]
+        if not isinstance(facts, dict) or not isinstance(tensors, dict):
+            raise TypeError
+        if not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+            raise TypeError
     except Exception as error:  # whatever was forged together with its checksum
         reason = type(error).__name__
         raise DamagedCheckpointError(f"cannot be understood ({reason})") from None
+    return StoredState(facts, tensors)

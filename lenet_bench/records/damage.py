@@ -34,6 +34,13 @@ class DamageError(UserError):
         super().__init__(printable(f"{place}: {problem}"))
 
 
+class MissingFileError(DamageError):
+    """A file that is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "is missing")
+
+
 def shown(value: object) -> str:
     """A value as JSON writes it, cut where it is long."""
     try:
@@ -43,7 +50,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def refuse_overgrown(path: Path, content: Any) -> None:
+def refuse_overgrown(path: Path, content: Any, most_values: int = _MOST_VALUES) -> None:
     """Refuse content that is not made of plain values, or unfolds into very many.
 
     YAML can name a part and repeat it: a few lines then unfold into billions of values.
@@ -51,7 +58,7 @@ def refuse_overgrown(path: Path, content: Any) -> None:
     Raises:
         DamageError: It is not plain, too deep or too large.
     """
-    left = _MOST_VALUES
+    left = most_values
     waiting = [(content, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -69,20 +76,20 @@ def refuse_overgrown(path: Path, content: Any) -> None:
         else:
             raise DamageError(path, f"holds a value of the type {type(value).__name__}")
         if len(inside) + len(waiting) > left:
-            raise DamageError(path, f"holds more than {_MOST_VALUES:,} values")
+            raise DamageError(path, f"holds more than {most_values:,} values")
         waiting += [(item, depth + 1) for item in inside]
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, at_most: int = _LARGEST) -> str:
     """Read a text of a run directory.
 
     Raises:
-        DamageError: It cannot be read, is no text, or unreasonably large.
+        DamageError: It is missing, cannot be read, is no text, or unreasonably large.
     """
     try:
-        text = read_regular(path, _LARGEST).decode("utf-8")
+        text = read_regular(path, at_most).decode("utf-8")
     except FileNotFoundError:
-        raise DamageError(path, "is missing") from None
+        raise MissingFileError(path) from None
     except OSError as error:
         raise DamageError(path, error.strerror or "cannot be read") from None
     except UnicodeDecodeError as error:
@@ -92,13 +99,19 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, at_most: int = _LARGEST, most_values: int = _MOST_VALUES) -> Any:
     """Read a JSON file of a run directory.
 
+    Args:
+        path: The file.
+        at_most: How many bytes it may hold.
+        most_values: How many values it may hold.
+
     Raises:
-        DamageError: It cannot be read, is not JSON, or unfolds into too much.
+        MissingFileError: There is none.
+        DamageError: It cannot be read, is not JSON, or holds too much.
     """
-    text = read_text(path)
+    text = read_text(path, at_most)
 
     def refuse(constant: str) -> NoReturn:
         raise DamageError(path, f"holds {constant}, which JSON does not have")
@@ -109,5 +122,5 @@ def read_json(path: Path) -> Any:
         raise DamageError(path, f"is not JSON ({error.msg})", error.lineno) from None
     except (ValueError, RecursionError):
         raise DamageError(path, "is not JSON of a reasonable size") from None
-    refuse_overgrown(path, content)
+    refuse_overgrown(path, content, most_values)
     return content

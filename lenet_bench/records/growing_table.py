@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lenet_bench.common.files import write_atomically
+from lenet_bench.common.regular_files import open_regular
 
 
 class Mark(NamedTuple):
@@ -105,8 +106,8 @@ class GrowingTable:
             raise
 
     def _beginning(self, size: int) -> bytes:
-        with self._path.open("rb") as file:
-            return file.read(size)
+        with open_regular(self._path) as file:
+            return file.read(min(size, os.fstat(file.fileno()).st_size))
 
 
 def _text(rows: Iterable[Sequence[object]]) -> bytes:

@@ -14,13 +14,14 @@ from typing import Any
 from lenet_bench.common.text import printable
 from lenet_bench.records.checkpoint import CheckpointFile, StoredState
 from lenet_bench.records.run_directory import Run
+from lenet_bench.training.checkpoint_facts import problem_of_state
 from lenet_bench.training.recording import StackRecording
 from lenet_bench.training.setup import Setup, digest_of_module
 from lenet_bench.training.state import restore, tensors_of, values_of
 
 LARGEST_SHARE = 0.01  # of the time, for the checkpoints between the multiples of checkpoint.every
 FIRST_COST = 0.005  # seconds that a checkpoint is taken to cost before one was made
-BETWEEN_SYNCS = 10.0  # seconds at least; writing to the disk may take long
+BETWEEN_SYNCS = 10.0  # seconds at least; where a sync is slow, LARGEST_SHARE asks for more
 
 
 class Checkpoints:
@@ -80,12 +81,17 @@ class Checkpoints:
             return False
         restore(self._setup, state.tensors, state.facts["values"])
         self._recording.go_on(state.facts["recording"])
+        # A process that was killed may have synced none of it, and the next checkpoint relies on
+        # this one for power cuts.
+        self._recording.sync()
         return True
 
     def _problem(self, state: StoredState) -> str | None:
         """Why a state cannot be gone on from."""
         if state.facts.get("origin") != self._origin:
             return "is of other runs, other data or another device"
+        if problem := problem_of_state(state, self._setup):
+            return problem
         return self._recording.problem(state.facts["recording"])
 
     def save_if_due(self) -> None:

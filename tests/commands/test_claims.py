@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
@@ -147,6 +148,31 @@ def test_tables_that_nobody_can_read_are_answered_before_anything_trains(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"lenet-bench-claims: {tmp_path / name}: ")
     assert "; delete it" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("5", "does not hold overrides"),
+        ("[1]", "does not hold overrides"),
+        ("[" * 100_000, "is not JSON of a reasonable size"),
+        (None, "is a FIFO, not a file"),
+    ],
+    ids=["number", "numbers", "nested deep", "FIFO"],
+)
+def test_overrides_that_nobody_wrote_are_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, reason: str
+) -> None:
+    path = tmp_path / "overrides.json"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    assert ended(["--output", str(tmp_path), "--only", "relu_twice"]) == 1
+    first = capsys.readouterr().err.splitlines()[0]
+    said = f"lenet-bench-claims: --output={tmp_path}: cannot be used: {path}"
+    assert first.startswith(said)
+    assert first.endswith(reason)
 
 
 def test_numbers_of_a_table_have_to_be_numbers(tmp_path: Path) -> None:

@@ -105,11 +105,14 @@ def hold(tmp_path: Path) -> Iterator[Start]:
 
 
 def attempt(
-    folder: Path, environment: Mapping[str, str] = {}, prefix: Sequence[str] = ()
+    folder: Path,
+    environment: Mapping[str, str] = {},
+    prefix: Sequence[str] = (),
+    code: str = TRY,
 ) -> subprocess.CompletedProcess[str]:
     """Let another process try to take the lock."""
     return subprocess.run(
-        [*prefix, sys.executable, "-c", TRY, str(folder)],
+        [*prefix, sys.executable, "-c", code, str(folder)],
         capture_output=True, text=True, env={**os.environ, **environment}, check=False,
     )  # fmt: skip
 
@@ -283,6 +286,21 @@ def test_without_locks_a_stale_one_is_recognised(
         assert f"process {os.getpid()} on host far-away writes there" in done.stderr
         assert f"remove {path}" in done.stderr
     lock.release()
+
+
+@pytest.mark.parametrize("content", ['{"pid": 1e999, "host": "", "boot": "", ', "[" * 60_000])
+def test_without_locks_a_lock_that_names_nobody_is_refused(
+    tmp_path: Path, without_locks: dict[str, str], content: str
+) -> None:
+    """Whatever somebody wrote there; after the time that its holder gets to write its name."""
+    rest = '"started": "", "command": ""}' if content.endswith(", ") else ""
+    (tmp_path / LOCK_FILE).write_text(content + rest)
+    code = f"import lenet_bench.common.lock as lock; lock.PATIENCE = 0.2\n{TRY}"
+    done = attempt(tmp_path, without_locks, code=code)
+    assert done.returncode == 1
+    path = tmp_path / LOCK_FILE
+    assert done.stderr.startswith("hydra.sweep.dir=D: another process writes there; wait for it, ")
+    assert done.stderr.splitlines()[-1].endswith(f"or remove {path} if none does")
 
 
 # --- folders that cannot be written to ------------------------------------------------------------

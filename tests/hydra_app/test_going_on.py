@@ -180,3 +180,12 @@ def test_files_that_a_status_does_not_name_are_no_evidence(
     said = f"{run.name} is trained again: status.json does not say what its files hold."
     assert said in capsys.readouterr().err
     assert tables(Path("runs/mine")) == before
+
+
+def test_a_run_without_metrics_is_no_obstacle(lenet: Lenet) -> None:
+    """A status may say `null`, as where nothing was evaluated."""
+    assert lenet(*HERE, "activation=relu,tanh").code == 0
+    change_status(*runs_of("relu"), metrics=None)
+    unfinish(*runs_of("tanh"))
+    assert lenet("resume=runs/mine").code == 0
+    assert read_status(*runs_of("tanh"))["status"] == "finished"

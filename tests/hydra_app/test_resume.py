@@ -217,6 +217,9 @@ def test_a_sweep_may_grow(lenet: Lenet) -> None:
         (["resume=nowhere"], "resume=nowhere: there is no such folder"),
         (["resume=empty"], "resume=empty: holds no sweep.json"),
         (["resume=bad"], "bad/sweep.json: does not hold the command of a sweep"),
+        (["resume=deep"], "deep/sweep.json: is not JSON of a reasonable size"),
+        (["resume=pipe"], "pipe/sweep.json: is a FIFO, not a file"),
+        (["resume=elsewhere"], r"a\x00b\x1b[2J, where the sweep was begun, is gone"),
         (["resume=empty", "lr=0.1"], "lr=0.1: cannot stand beside resume=empty"),
         (["resume=empty", "resume=bad"], "resume=bad: cannot stand beside resume=empty"),
         (["resume_anyway=2"], "resume_anyway=2: must be true or false"),
@@ -226,9 +229,18 @@ def test_a_sweep_may_grow(lenet: Lenet) -> None:
 def test_what_cannot_be_resumed(
     command: Command, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "sweep.json").write_text('{"arguments": "lr=1"}')
+    contents = {
+        "bad": '{"arguments": "lr=1"}',
+        "deep": "[" * 100_000,
+        "elsewhere": json.dumps(
+            {"arguments": ["lr=-1"], "folder": "a\0b\x1b[2J", "meaning": "other"}
+        ),
+    }
+    for name in ("empty", "pipe", *contents):
+        (tmp_path / name).mkdir()
+    for name, content in contents.items():
+        (tmp_path / name / "sweep.json").write_text(content)
+    os.mkfifo(tmp_path / "pipe" / "sweep.json")
     answer = command.within(tmp_path, *arguments)
     assert "CODE 1 TORCH False" in answer.text, answer.text
     assert expected in answer.text

@@ -17,6 +17,7 @@ from lenet_bench.records.checkpoint import (
     StoredState,
     read_checkpoint,
 )
+from tests.faults import watch_syncs
 
 
 def state(number: int) -> StoredState:
@@ -67,6 +68,24 @@ def test_a_damaged_one_never_becomes_the_one_before(tmp_path: Path) -> None:
     assert read_checkpoint(again.previous).facts["iteration"] == 3
 
 
+def test_one_of_two_is_on_the_disk_after_each_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a process that was killed: another one does not know what that has synced."""
+    synced = watch_syncs(monkeypatch)
+    file = CheckpointFile(tmp_path / "stack-0.ckpt")
+    file.write(state(1), sync=True)
+    for number in (2, 4):
+        file.write(state(number), sync=False)
+        file = CheckpointFile(file.path)
+        found = file.newest_usable(lambda _: None, print)
+        assert found is not None
+        assert found.facts["iteration"] == number
+        file.write(state(number + 1), sync=False)
+        assert read_checkpoint(file.previous).facts["iteration"] == number
+        assert file.previous.read_bytes() in synced
+
+
 class Evil:
     """What a pickle could do."""
 
@@ -103,5 +122,25 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_an_unreadable_one_is_named_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "stack-0.ckpt").mkdir()
-    with pytest.raises(DamagedCheckpointError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(DamagedCheckpointError, match=r"cannot be read \(is a directory, not a "):
         read_checkpoint(tmp_path / "stack-0.ckpt")
+    os.mkfifo(tmp_path / "stack-1.ckpt")
+    with pytest.raises(DamagedCheckpointError, match=r"cannot be read \(is a FIFO, not a file\)"):
+        read_checkpoint(tmp_path / "stack-1.ckpt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"facts": "[]", "tensors": {}}, {"facts": "{}", "tensors": [1]}, {"facts": "{}"}, 5],
+    ids=["facts", "tensors", "no tensors", "number"],
+)
+def test_what_was_forged_together_with_its_checksum_is_refused(
+    tmp_path: Path, content: object
+) -> None:
+    body = io.BytesIO()
+    torch.save(content, body)
+    checksum = hashlib.sha256(body.getvalue()).hexdigest().encode()
+    path = tmp_path / "stack-0.ckpt"
+    path.write_bytes(b"lenet-bench checkpoint 1\n" + checksum + b"\n" + body.getvalue())
+    with pytest.raises(DamagedCheckpointError, match="cannot be understood"):
+        read_checkpoint(path)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.model.stack import Stack
-from lenet_bench.records.checkpoint import read_checkpoint
+from lenet_bench.records.checkpoint import CheckpointFile, StoredState, read_checkpoint
 from lenet_bench.records.run_directory import Run, read_status
 from lenet_bench.training.loop import train_stack
 from lenet_bench.training.recording import Outcome
 from tests.conftest import Configure, load
+from tests.faults import watch_syncs
 
 FILES = ("train.csv", "evaluation.csv", "layers.csv", "weights.pt")
 
@@ -321,6 +322,69 @@ def test_without_a_usable_checkpoint_training_begins_anew(
     ] * 2
     assert lines[2:] == ["The stack is trained from the beginning."]
     assert content(stopped.configs, stopped.folder) == stopped.undisturbed
+
+
+def forged(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], object]) -> None:
+    """Change what a checkpoint holds, with its checksum."""
+    state = read_checkpoint(path)
+    facts, tensors = dict(state.facts), dict(state.tensors)
+    change(facts, tensors)
+    CheckpointFile(path).write(StoredState(facts, tensors), sync=False)
+
+
+FORGED: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], object]] = {
+    "no recording": lambda facts, _: facts.pop("recording"),
+    "no runs": lambda facts, _: facts["recording"].update(runs=[]),
+    "iteration as text": lambda facts, _: facts["recording"].update(iteration="20"),
+    "too far": lambda facts, _: facts["recording"].update(iteration=1000),
+    "no mark of a table": lambda facts, _: facts["recording"]["runs"][0]["records"].update(
+        tables={}
+    ),
+    "more bytes than there are": lambda facts, _: facts["recording"]["runs"][1]["records"][
+        "tables"
+    ].update(train=[20, 2**62, "0"]),
+    "a tensor less": lambda _, tensors: tensors.pop("stack.parameters"),
+    "another shape": lambda _, tensors: tensors.update({"stack.parameters": torch.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_forged_checkpoint_falls_back_to_the_one_before(
+    stopped: Stopped, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its checksum is right; what it holds is not."""
+    forged(stopped.checkpoint, FORGED[kind])
+    assert go_on(stopped.configs, stopped.folder) == 10
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{stopped.checkpoint}: ")
+    assert line.endswith("; it is not used.")
+    assert content(stopped.configs, stopped.folder) == stopped.undisturbed
+
+
+def test_what_is_gone_on_from_is_on_the_disk(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut would find neither it nor the one before: a killed process synced neither."""
+    configs = [configure(*SMALL, "checkpoint.every=10", f"seed={seed}") for seed in (0, 1)]
+    runs, checkpoint = runs_of(configs, tmp_path), tmp_path / "checkpoints" / "stack-0.ckpt"
+
+    def broken_off(iteration: int) -> Callable[[], bool]:
+        asked = iter(range(10**9))
+
+        def stopped() -> bool:
+            if next(asked) == iteration:
+                raise OSError("broken off")
+            return False
+
+        return stopped
+
+    synced = watch_syncs(monkeypatch)
+    for iteration in (20, 0):
+        synced.clear()
+        train_stack(runs, load(configs[0]), checkpoint=checkpoint, stopped=broken_off(iteration))
+    needed = [checkpoint, *(run.directory / name for run in runs for name in FILES[:3])]
+    assert {path.read_bytes() for path in needed} <= synced
+    assert go_on(configs, tmp_path) > 0
 
 
 def test_the_checkpoint_of_another_stack_is_not_used(
