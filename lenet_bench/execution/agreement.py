@@ -221,7 +221,8 @@ def _differing_statuses(runs: Mapping[Path, Run], now: Mapping[str, Any]) -> Ite
     trained: dict[str, list[str]] = {}
     for directory, run in runs.items():
         status = read_status(directory)
-        if status.get("status") not in KEPT:
+        stopped_before_it_began = status.get("status") == "interrupted" and "source" not in status
+        if status.get("status") not in KEPT or stopped_before_it_began:
             continue
         path = run.config.activation.parameters.get("path")
         differing = differing_conditions(

@@ -11,7 +11,8 @@ import pytest
 
 from lenet_bench.hydra_app.resume import how_to_go_on
 from lenet_bench.hydra_app.session import Session
-from lenet_bench.records.run_directory import read_status
+from lenet_bench.records.configuration import read_run_configuration
+from lenet_bench.records.run_directory import Run, mark_interrupted, read_status
 from tests.conftest import Lenet
 from tests.hydra_app.test_resume import TINY, tables, unfinish
 
@@ -41,6 +42,19 @@ def test_a_grown_sweep_goes_on_whole(lenet: Lenet) -> None:
     assert lenet("resume=runs/mine").code == 0
     assert read_status(*runs_of("tanh"))["status"] == "finished"
     assert tables(Path("runs/mine")) == before
+
+
+def test_a_run_that_was_stopped_before_it_began_goes_on(lenet: Lenet) -> None:
+    """Of its program and versions nothing is known, and nothing needs to be."""
+    command = (*HERE, "activation=relu,tanh")
+    assert lenet(*command).code == 0
+    unfinish(*runs_of("relu"))
+    (run,) = runs_of("tanh")
+    config = read_run_configuration(run)
+    shutil.rmtree(run)
+    mark_interrupted(Run(config, run, None))
+    assert lenet(*command).code == 0
+    assert read_status(run)["status"] == "finished"
 
 
 def test_a_refused_command_does_not_become_that_of_the_sweep(lenet: Lenet) -> None:
