@@ -45,7 +45,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, (RuntimeError, ImportError)):
-        return any(words in str(error) for words in _OF_MEMORY)
+        if any(words in str(error) for words in _OF_MEMORY):
+            return True
+        # torch.save hides what happened to it behind an error of its archive.
+        return error.__context__ is not None and is_out_of_memory(error.__context__)
     return isinstance(error, MemoryError)
 
 

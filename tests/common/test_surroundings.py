@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from lenet_bench.common.surroundings import explain_surroundings, surroundings
+from lenet_bench.common.surroundings import cause_of_failure, explain_surroundings, surroundings
 
 
 def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +55,24 @@ def test_an_error_of_the_machine_is_one_line(error: Exception, says: str) -> Non
     assert line is not None
     assert line.startswith(says)
     assert "\n" not in line
+
+
+class NoMoreMemory(io.BytesIO):
+    """A file in memory that cannot grow beyond 2,000 bytes."""
+
+    def write(self, data: Any) -> int:
+        """Write, as long as there is memory."""
+        if self.tell() > 2_000:
+            raise MemoryError
+        return super().write(data)
+
+
+def test_memory_that_runs_out_while_torch_saves_is_told_as_such() -> None:
+    """Its archive raises an error of its own, which says nothing of memory."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.save({"a": torch.zeros(5_000), "b": torch.zeros(1_000)}, NoMoreMemory())
+    assert "memory" not in str(caught.value)
+    assert cause_of_failure(caught.value).startswith("there is not enough memory (")
 
 
 def test_an_error_of_a_disk_names_where_the_command_writes() -> None:
