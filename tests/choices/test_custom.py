@@ -47,6 +47,70 @@ class Pair(nn.Module):
     def forward(self, x):
         return x, x
 
+class MeanInTraining(nn.Module):
+    def forward(self, x):
+        return x - x.mean() if self.training else x.relu()
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x - x.mean()
+
+class Learned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+    def forward(self, x):
+        return x.relu() + self.weight * x.mean()
+
+class MeanLater(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+    def forward(self, x):
+        self.steps += 1
+        return x.relu() if self.steps < 3 else x - x.mean()
+
+class Clamping(nn.Module):
+    def forward(self, x):
+        return x.clamp_(min=0)
+
+class FailingLater(nn.Module):
+    def forward(self, x):
+        if x.requires_grad:
+            raise RuntimeError("no gradients here")
+        return x.relu()
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x) if self.training else x
+
+class OwnNoise(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(1)
+    def forward(self, x):
+        if self.training:
+            return x + torch.empty(x.shape).uniform_(generator=self.generator)
+        return x
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+        return x.relu() * (1 + self.steps)
+
+class Keeping(nn.Module):
+    def forward(self, x):
+        self.last = x.relu()
+        return self.last
+
+class Step(nn.Module):
+    def forward(self, x):
+        return (x > 0).to(x.dtype)
+
 class Plain:
     pass
 
@@ -108,7 +172,7 @@ def test_checking_a_path_runs_no_code_of_the_user(folder: Path) -> None:
     ("name", "message"),
     [
         ("Snek", "has no class 'Snek'; did you mean Snake?"),
-        ("Xyzzy", "has no class 'Xyzzy'; its classes are Failing, Halving, "),
+        ("Xyzzy", "has no class 'Xyzzy'; its classes are Clamping, Counting, "),
         ("Plain", "Plain is the class Plain, not a torch.nn.Module class"),
         ("function", "function is a function, not a torch.nn.Module class"),
         ("Needy", "cannot be built without arguments (TypeError: "),
@@ -117,6 +181,12 @@ def test_checking_a_path_runs_no_code_of_the_user(folder: Path) -> None:
         ("Soft", "does not map each element by itself"),
         ("Failing", "failed on an input of shape (2, 3, 4, 4): RuntimeError: needs 7 channels"),
         ("Pair", "returns a tuple, not a tensor"),
+        ("Mean", "does not map each element by itself: a result depends on other elements"),
+        ("MeanInTraining", "by itself while it trains: a result depends on other elements"),
+        ("Learned", "does not map each element by itself: a result depends on other elements"),
+        ("MeanLater", "does not map each element by itself: a result depends on other"),
+        ("Clamping", "changes its input in place, which training needs again; return a new ten"),
+        ("FailingLater", "failed in a step of training: RuntimeError: no gradients here"),
     ],
 )
 def test_a_class_that_cannot_serve_is_told(name: str, message: str, folder: Path) -> None:
@@ -134,3 +204,19 @@ def test_checking_a_path_leaves_torch_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["Snake", "Noisy", "OwnNoise", "Counting", "Keeping", "Step"])
+def test_what_learns_draws_noise_or_counts_may_serve(name: str, folder: Path) -> None:
+    """The trial draws nothing from torch's generator, and trains another module than its result."""
+    before = torch.get_rng_state()
+    module = load_custom(f"users_activations:{name}")()
+    assert torch.equal(torch.get_rng_state(), before)
+    if name == "Snake":
+        assert dict(module.named_parameters())["frequency"].item() == 1
+
+
+@pytest.mark.parametrize("name", ["ReLU", "RReLU", "PReLU", "Dropout", "AlphaDropout", "Softsign"])
+def test_modules_of_torch_may_serve(name: str) -> None:
+    """Those that draw noise in training, or only for some elements, included."""
+    assert load_custom(f"torch.nn:{name}") is getattr(torch.nn, name)
