@@ -13,11 +13,12 @@ import difflib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lenet_bench.common.errors import UserError, in_one_line
 from lenet_bench.common.files import digest_of_files
@@ -153,7 +154,8 @@ def load_custom(path: str) -> type[nn.Module]:
 
     module_name, _, name = path.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        with _settings_put_back():
+            module = importlib.import_module(module_name)
     except Exception as error:
         raise UserError(
             f"activation.path={path!r}: importing {module_name} failed: {in_one_line(error)}"
@@ -172,7 +174,13 @@ def load_custom(path: str) -> type[nn.Module]:
         raise UserError(
             f"activation.path={path!r}: {name} is {_kind(member)}, not a torch.nn.Module class"
         )
-    _try_out(member, path)
+    with _settings_put_back() as changed:
+        _try_out(member, path)
+        if names := changed():
+            raise UserError(
+                f"activation.path={path!r} changes torch's {' and '.join(names)}, which every run "
+                "of this machine shares; leave them alone in __init__ and forward"
+            )
     return member
 
 
@@ -209,6 +217,41 @@ def _listing(names: list[str]) -> str:
 
 def _kind(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+
+
+@contextlib.contextmanager
+def _settings_put_back() -> Iterator[Callable[[], list[str]]]:
+    """Undo what a user's code does to torch as a whole.
+
+    Yields:
+        A function that names the settings that differ by now.
+    """
+    import torch
+
+    settings: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+        "number of threads": (torch.get_num_threads, torch.set_num_threads),
+        "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+        "default device": (torch.get_default_device, torch.set_default_device),
+        "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+        "deterministic algorithms": (
+            torch.are_deterministic_algorithms_enabled,
+            torch.use_deterministic_algorithms,
+        ),
+        "matmul precision": (
+            torch.get_float32_matmul_precision,
+            torch.set_float32_matmul_precision,
+        ),
+    }
+    before = {name: get() for name, (get, _) in settings.items()}
+
+    def changed() -> list[str]:
+        return [name for name, (get, _) in settings.items() if get() != before[name]]
+
+    try:
+        yield changed
+    finally:
+        for name in changed():
+            settings[name][1](before[name])
 
 
 def _try_out(module_class: type[nn.Module], path: str) -> None:

@@ -107,6 +107,19 @@ class Keeping(nn.Module):
         self.last = x.relu()
         return self.last
 
+class Threads(nn.Module):
+    def forward(self, x):
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return x.relu()
+
+class Double(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+    def forward(self, x):
+        return x.relu()
+
 class Step(nn.Module):
     def forward(self, x):
         return (x > 0).to(x.dtype)
@@ -186,6 +199,8 @@ def test_checking_a_path_runs_no_code_of_the_user(folder: Path) -> None:
         ("Learned", "does not map each element by itself: a result depends on other elements"),
         ("MeanLater", "does not map each element by itself: a result depends on other"),
         ("Clamping", "changes its input in place, which training needs again; return a new ten"),
+        ("Threads", "changes torch's number of threads, which every run of this machine shares"),
+        ("Double", "changes torch's default dtype and gradient mode, which every run of this"),
         ("FailingLater", "failed in a step of training: RuntimeError: no gradients here"),
     ],
 )
@@ -220,3 +235,31 @@ def test_what_learns_draws_noise_or_counts_may_serve(name: str, folder: Path) ->
 def test_modules_of_torch_may_serve(name: str) -> None:
     """Those that draw noise in training, or only for some elements, included."""
     assert load_custom(f"torch.nn:{name}") is getattr(torch.nn, name)
+
+
+def _settings() -> tuple[object, ...]:
+    return torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", ["Threads", "Double"])
+def test_settings_of_torch_are_put_back_after_a_refusal(name: str, folder: Path) -> None:
+    before = _settings()
+    with pytest.raises(UserError):
+        load_custom(f"users_activations:{name}")
+    assert _settings() == before
+
+
+def test_settings_that_a_module_changes_when_imported_are_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "changing_settings.py").write_text(
+        "import torch\ntorch.set_default_dtype(torch.float64)\n"
+        "torch.set_num_threads(torch.get_num_threads() + 1)\ntorch.set_grad_enabled(False)\n"
+        "class Wave(torch.nn.Module):\n"
+        "    def forward(self, x):\n        return x.sin()\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    before = _settings()
+    load_custom("changing_settings:Wave")
+    assert _settings() == before

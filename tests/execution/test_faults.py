@@ -333,7 +333,7 @@ def test_memory_that_runs_out_fails_the_runs_of_its_worker(
 # --- modules of the user --------------------------------------------------------------------------
 
 MODULES = """
-import os, sys, time, torch
+import os, signal, sys, time, torch
 
 class Exits(torch.nn.Module):
     def forward(self, x):
@@ -349,9 +349,23 @@ class Ends(Exits):
 
 class Changes(torch.nn.Module):
     def forward(self, x):
-        torch.set_num_threads(2)
-        torch.set_default_dtype(torch.float64)
+        if x.dim() == 4 and len(x) > 2:  # not yet when it is tried out
+            torch.set_num_threads(2)
+            torch.set_default_dtype(torch.float64)
         return x.relu()
+
+class Hangs(torch.nn.Module):
+    def forward(self, x):
+        if self.training and x.dim() == 4 and len(x) > 2:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(1000)
+        return x.relu()
+
+class HangsAtOnce(torch.nn.Module):
+    def forward(self, x):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        open("hangs", "w").close()
+        time.sleep(1000)
 
 class EndsAtOnce(torch.nn.Module):
     def forward(self, x):
@@ -400,3 +414,28 @@ def test_a_module_that_changes_settings_changes_only_its_own_stack(modules: Path
     assert alone.returncode == 0, alone.stderr
     beside, expected = contents(modules / "beside"), contents(modules / "sweep")
     assert {name: beside[name] for name in expected} == expected
+
+
+@pytest.mark.slow
+def test_a_module_that_hangs_and_ignores_signals_is_killed(
+    modules: Path, start: Callable[..., Sweep]
+) -> None:
+    """While it trains by `hydra.launcher.timeout`; while it is tried out by a signal."""
+    done = run(
+        modules, "activation=custom", "activation.path=mine:Hangs", "iterations=40",
+        "probe.every=0", "batch_size=16", "evaluate.every=0", "hydra.launcher.timeout=2",
+        "hydra.sweep.dir=hanging", "device=cpu",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "its worker process was killed after 2 seconds without a word" in done.stderr
+    assert "Traceback" not in done.stderr
+    sweep = start(
+        "activation=custom", "activation.path=mine:HangsAtOnce", "iterations=40",
+        "hydra.sweep.dir=sweep", "device=cpu",
+    )  # fmt: skip
+    sweep.wait_until((modules / "hangs").exists)
+    (process,) = sweep.workers()
+    sweep.process.send_signal(signal.SIGTERM)
+    assert sweep.process.wait(20) == 143
+    assert not alive(process)
+    assert "Traceback" not in sweep.text
