@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -30,6 +31,9 @@ LOCK_FILE = ".lock"
 PATIENCE = 10.0  # seconds that the workers of a killed command get to end
 LARGEST = 1 << 16  # bytes of a lock file
 BETWEEN_LOOKS = 0.05  # seconds
+OPENING = (
+    os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+)  # not waiting for a FIFO's writer
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -46,14 +50,25 @@ class FolderLock:
     descriptor: int
 
     def release(self) -> None:
-        """Give the lock up, and remove its file. A second call does nothing."""
+        """Give the lock up, and remove its file unless an heir still holds it.
+
+        A second call does nothing.
+        """
         if self.descriptor < 0:
             return
-        if _is_open_as(self.descriptor, self.path):
-            with contextlib.suppress(OSError):
-                self.path.unlink()
+        is_own = _is_open_as(self.descriptor, self.path)
         os.close(self.descriptor)
         self.descriptor = -1
+        if not is_own:
+            return
+        # Heirs share that opening of the file, whose lock is theirs too; a new one tells.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path, OPENING)
+            try:
+                if _flock(descriptor) is not False and _is_open_as(descriptor, self.path):
+                    self.path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -133,13 +148,11 @@ def _try_to_lock(path: Path) -> tuple[FolderLock | None, _Holder | None]:
 
     A link is not followed: where it leads, somebody's file would be emptied.
     """
-    flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-    flags |= getattr(os, "O_NONBLOCK", 0)  # a FIFO
     try:
-        descriptor, is_new = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+        descriptor, is_new = os.open(path, OPENING | os.O_CREAT | os.O_EXCL, 0o666), True
     except FileExistsError:
         try:
-            descriptor, is_new = os.open(path, flags), False
+            descriptor, is_new = os.open(path, OPENING), False
         except FileNotFoundError:  # released meanwhile
             return None, None
     held: bool | None = None
@@ -169,10 +182,6 @@ def _try_to_lock(path: Path) -> tuple[FolderLock | None, _Holder | None]:
 
 def _flock(descriptor: int) -> bool | None:
     """Ask the system for the lock: granted, held by another, or None where it knows no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

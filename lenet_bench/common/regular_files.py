@@ -20,8 +20,7 @@ _KINDS = (
 
 
 # Without it, opening a FIFO waits for somebody who writes into it.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-_FLAGS |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def open_descriptor(path: str | Path, refusal: Callable[[int], str]) -> int:

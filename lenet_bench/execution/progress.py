@@ -63,7 +63,8 @@ class Progress:
         self._total = 0
         self._done: dict[int, int] = {}  # by stack
         self._computed = 0  # by this command; stacks may have gone on from a checkpoint
-        self._first: float | None = None  # when the first iterations were reported
+        self._first: float | None = None  # when this command had computed its first iterations
+        self._stopped = False
         self._next_line = 0.0
         self._bar: Bar | None = None
         self._failures: list[Path] = []
@@ -108,15 +109,18 @@ class Progress:
         """
         before = self._done.get(stack)
         self._done[stack] = done
-        if self._first is None:
-            self._first = time.monotonic()
-        elif before is not None:
-            self._computed += max(0, done - before)
+        if before is not None and done > before:
+            if self._first is None:
+                self._first = time.monotonic()
+            else:
+                self._computed += done - before
         self._show()
 
     def finished(self, outcomes: Sequence[Outcome]) -> None:
         """Show how the runs of a stack ended; a cause that ends several runs is one line."""
-        self._ended += len(outcomes)
+        interrupted = sum(outcome.status == "interrupted" for outcome in outcomes)
+        self._ended += len(outcomes) - interrupted
+        self._stopped = self._stopped or interrupted > 0
         causes: dict[tuple[str, str | None], list[str]] = {}
         for outcome in outcomes:
             if outcome.status == "failed":
@@ -174,12 +178,12 @@ class Progress:
         return ", ".join(parts)
 
     def _seconds_left(self) -> float | None:
-        """Estimate from the speed since the first report, which leaves out start-up.
+        """Estimate from the speed since the first iterations, which leaves out start-up.
 
-        None while too little is known.
+        None while too little is known, and where nothing more will be trained.
         """
         left = self._total - sum(self._done.values())
-        if self._first is None or left <= 0:
+        if self._first is None or left <= 0 or self._stopped or self._ended >= self._runs:
             return None
         elapsed = time.monotonic() - self._first
         if elapsed < BEFORE_ESTIMATE or not self._computed:

@@ -12,7 +12,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 SIGNALS = tuple(
@@ -108,15 +108,18 @@ def _print_unless_interrupted(unraisable: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-@contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """Hold Ctrl-C and SIGHUP back; processes started inside never get them.
+TERMINAL = tuple(number for number in SIGNALS if number != signal.SIGTERM)
+ALL = (*SIGNALS, signal.SIGALRM)
 
-    A terminal sends them to all processes of a command, of which one shall decide. Here they have
+
+@contextlib.contextmanager
+def held_back(numbers: Sequence[int] = TERMINAL) -> Iterator[None]:
+    """Hold signals back, Ctrl-C and SIGHUP by default; processes started inside never get them.
+
+    A terminal sends those to all processes of a command, of which one shall decide. Here they have
     their effect at the end.
     """
-    terminal = [number for number in SIGNALS if number != signal.SIGTERM]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, terminal)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

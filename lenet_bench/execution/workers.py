@@ -34,7 +34,7 @@ from lenet_bench.common.surroundings import cause_of_failure
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset
 from lenet_bench.execution import worker_process
-from lenet_bench.execution.signals import StopRequest, held_back
+from lenet_bench.execution.signals import ALL, StopRequest, held_back
 from lenet_bench.execution.worker_process import Inherited, Later
 from lenet_bench.records.run_directory import Run, has_ended, mark_failed, mark_interrupted
 from lenet_bench.training.loop import train_stack
@@ -231,9 +231,10 @@ def _started(target: Callable[..., None], content: Later) -> Any:
     try:
         yield process, pipe
     finally:
-        process.kill()
-        process.join()
-        pipe.close()
+        with held_back(ALL):
+            process.kill()
+            process.join()
+            pipe.close()
 
 
 def _start(
@@ -307,10 +308,12 @@ class _Pool:
                     for job in self.waiting:
                         self.reports.finished(_interrupted(job))
             finally:
-                # Only those that do not answer are left, or all of them after a second Ctrl-C.
-                for process in [*self.leaving, *(worker.process for worker in self.workers)]:
-                    process.kill()
-                    process.join()
+                # Only those that do not answer are left, or all of them after a second Ctrl-C. A
+                # third one must not leave any of them behind.
+                with held_back(ALL):
+                    for process in [*self.leaving, *(worker.process for worker in self.workers)]:
+                        process.kill()
+                        process.join()
 
     def _start_workers(self) -> None:
         while self.waiting and len(self.workers) < self.most and not self.stop():

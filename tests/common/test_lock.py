@@ -166,6 +166,18 @@ def test_the_lock_lasts_until_the_last_heir_has_ended(
     lock.release()
 
 
+def test_a_released_lock_stays_with_its_heirs(tmp_path: Path) -> None:
+    """As when a command is ended at once while a worker still writes."""
+    lock = lock_folder(tmp_path)
+    with subprocess.Popen(["sleep", "60"], pass_fds=[lock.descriptor]) as heir:
+        lock.release()
+        assert (tmp_path / LOCK_FILE).exists()
+        assert attempt(tmp_path).returncode == 1
+        heir.kill()
+    assert attempt(tmp_path).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_lock_of_a_folder_that_was_replaced_is_left_alone(tmp_path: Path) -> None:
     """Who deletes the folder and makes it anew has a lock of its own there."""
     lock = lock_folder(tmp_path)

@@ -132,6 +132,26 @@ def test_a_second_signal_ends_a_command_without_workers_at_once(
     sweep.process.send_signal(signal.SIGTERM)
     assert sweep.process.wait(60) == 143, sweep.text
     assert "Traceback" not in sweep.text
+    # One signal alone would have left both.
+    assert {read_status(path)["status"] for path in sweep.runs} == {"running"}
+    assert not (sweep.folder / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_many_signals_leave_no_worker_without_a_lock(start: Callable[..., Sweep]) -> None:
+    """While a worker lives, no other command may begin to write."""
+    sweep = start(*SHORT, "iterations=100000")
+    sweep.wait_until_training(4)
+    workers = sweep.workers()
+    assert len(workers) == 2
+    while sweep.process.poll() is None:
+        sweep.process.send_signal(signal.SIGINT)
+        locked = (sweep.folder / LOCK_FILE).exists()
+        assert locked or not any(alive(worker) for worker in workers)
+        time.sleep(0.002)
+    assert not any(alive(worker) for worker in workers)
+    assert sweep.process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in sweep.text
 
 
 # --- processes that die ---------------------------------------------------------------------------

@@ -49,13 +49,14 @@ def test_plain_lines_where_there_is_no_terminal(clock: Clock) -> None:
     """One every ten seconds, no control characters; an estimate from the speed so far."""
     shown, text = plain_progress(4)
     with shown.training(1000, 2, 2):
+        shown.advance(0, 0)
         for number in range(1, 10):
             clock.now += 5
             shown.advance(0, 100 * number)
     lines = text.getvalue().splitlines()
     assert lines[0] == "Training 4 runs in 2 stacks, 2 workers, 1,000 iterations in all."
     assert [line.split()[0] for line in lines[1:]] == ["20%", "40%", "60%", "80%"]
-    # 100 iterations take 5 seconds; the first report's are left out of the speed.
+    # 100 iterations take 5 seconds; the first ones are left out of the speed.
     assert lines[1].endswith("about 40 s left")
     assert lines[4].endswith("about 10 s left")
     assert "\x1b" not in text.getvalue()
@@ -65,7 +66,8 @@ def test_no_estimate_before_it_can_be_honest(clock: Clock) -> None:
     """Less than three seconds of training tell nothing; nor does the very start."""
     shown, _ = plain_progress(1)
     with shown.training(1000, 1, 1):
-        clock.now += 60  # loading, compiling: not the speed of training
+        shown.advance(0, 0)
+        clock.now += 60  # the untrained evaluation, the first step: not the speed of training
         shown.advance(0, 10)
         assert shown._seconds_left() is None
         clock.now += 2.9
@@ -85,13 +87,26 @@ def test_a_retry_and_a_resume_never_show_more_than_everything(clock: Clock) -> N
         for stack, done in [(0, 300), (0, 400), (1, 0), (0, 300), (0, 400), (0, 500), (1, 100)]:
             clock.now += 10
             shown.advance(stack, done)
-        # 400 in 60 seconds; 100 of them twice, because the stack was tried again.
-        assert shown._seconds_left() == pytest.approx(60)
+        # After the first 100, 300 in 50 seconds, 100 of them again by a second try; 400 are left.
+        assert shown._seconds_left() == pytest.approx(50 / 300 * 400)
         clock.now += 10
         shown.advance(1, 500)
         assert shown._seconds_left() is None
     shares = [line.split()[0] for line in text.getvalue().splitlines()[1:]]
     assert shares == ["30%", "40%", "40%", "30%", "40%", "50%", "60%", "100%"]
+
+
+def test_runs_that_were_stopped_have_not_ended(tmp_path: Path, clock: Clock) -> None:
+    """And nothing is left that somebody would wait for."""
+    shown, text = plain_progress(2)
+    with shown.training(200, 2, 2):
+        for done in (0, 10, 20):
+            clock.now += 10
+            shown.advance(0, done)
+        assert shown._text() == "0 of 2 runs ended, about 3 min 0 s left"
+        clock.now += 10
+        shown.finished([Outcome(tmp_path / "a", "interrupted", {})])
+    assert text.getvalue().splitlines()[-1].endswith("0 of 2 runs ended")
 
 
 def test_failures_are_listed_with_their_reason(tmp_path: Path, clock: Clock) -> None:
