@@ -158,6 +158,13 @@ def draw_figures(sweep: Sweep, summary: pd.DataFrame, notes: list[str]) -> dict[
         by_name["learning_rate"] = figures.learning_rate(summary)
     if figures.phase_key(sweep.runs) and layers["dead_fraction"].notna().any():
         by_name["phase_diagram"] = figures.phase_diagram(layers, sweep.runs)
+    described = [figures.alternative_text(figure) for figure in by_name.values() if figure]
+    if letters := figures.letters_without_font(described):
+        codes = " ".join(map(figures.escaped, letters))
+        notes.append(
+            f"no font on this machine has {' '.join(letters)}: figures show {codes}; install a "
+            "font with these letters, such as Noto Sans, and make the report again"
+        )
     return by_name
 
 

@@ -1,14 +1,16 @@
 """Figures: tidy frames go in, matplotlib Figures come out; no file is read here.
 
 One file per figure. Each gathers what is to be drawn into a frozen dataclass and then draws it.
-What the figures share lies beside them: `stylesheet` (fonts, sizes, saving), `layout` (which lines
-and panels), `curves` (means and intervals), `gathering` and `panels` (curves against the
-iteration), `legends`, `labels`, `captions`. May import `analysis` and the rooms below it.
+What the figures share lies beside them: `stylesheet` (sizes, saving), `fonts` (of which letter),
+`layout` (which lines and panels), `curves` (means and intervals), `gathering` and `panels` (curves
+against the iteration), `legends`, `labels`, `captions`. May import `analysis` and the rooms below
+it.
 """
 
 from __future__ import annotations
 
 from lenet_bench.reporting.figures.dead_fraction import dead_fraction
+from lenet_bench.reporting.figures.fonts import escaped, letters_without_font
 from lenet_bench.reporting.figures.learning_rate import has_learning_rates, learning_rate
 from lenet_bench.reporting.figures.phase_diagram import phase_diagram, phase_key
 from lenet_bench.reporting.figures.stylesheet import alternative_text, save, style
@@ -18,8 +20,10 @@ from lenet_bench.reporting.figures.validation_accuracy import validation_accurac
 __all__ = [
     "alternative_text",
     "dead_fraction",
+    "escaped",
     "has_learning_rates",
     "learning_rate",
+    "letters_without_font",
     "phase_diagram",
     "phase_key",
     "save",

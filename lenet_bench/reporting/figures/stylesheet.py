@@ -19,12 +19,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 
-STYLE_SHEET = Path(__file__).with_name("lenet_bench.mplstyle")
+from lenet_bench.reporting.figures.fonts import drawable, families, prepare
 
-FONT = "DejaVu Sans"
-"""The font of the style sheet."""
+STYLE_SHEET = Path(__file__).with_name("lenet_bench.mplstyle")
 
 WIDTH = 7.2
 """Inches: readable at the width of a page, and at half of it."""
@@ -57,6 +57,7 @@ def new_figure(title: str, caption: str, width: float, height: float) -> tuple[F
         width: Inches.
         height: Inches for the panels, with all that belongs to them; title and caption come on top.
     """
+    title, caption = drawable(title), drawable(caption)
     lines = wrap(caption, width - 2 * EDGE, NOTE_SIZE)
     total = height + TITLE_ROOM + CAPTION_LINE * len(lines) + 2 * EDGE
     engine = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.06, wspace=0.03, hspace=0.01)
@@ -74,6 +75,9 @@ def new_figure(title: str, caption: str, width: float, height: float) -> tuple[F
 
 def settle(figure: Figure) -> None:
     """Compute the layout once and keep it: what is measured now is what will be saved."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        prepare(text)
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
@@ -87,7 +91,8 @@ def wrap(text: str, width: float, size: float) -> list[str]:
 
 def text_width(text: str, size: float) -> float:
     """The inches that a line of text takes."""
-    font = FontProperties(family=FONT, size=size)
+    text = drawable(text)
+    font = FontProperties(family=families(text), size=size)
     return float(TextPath((0, 0), text, prop=font).get_extents().width) / 72
 
 
