@@ -13,8 +13,12 @@ from __future__ import annotations
 import os
 import sys
 
+try:
+    here = os.getcwd()  # noqa: PTH109, imports nothing
+except OSError as error:
+    sys.exit(f"lenet-bench: the current folder cannot be used ({error.strerror}); go to another")
 try:  # importing takes half a second, in which the user may press Ctrl-C
-    if __name__ == "__main__" and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109, imports nothing
+    if __name__ == "__main__" and sys.path[:1] == [here]:
         # `python -m` searches the current folder first, where a `csv.py` of the user's may lie.
         del sys.path[0]
         sys.path.append(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120

@@ -62,8 +62,8 @@ def check_custom_path(path: str) -> str | None:
     if name in source.functions:
         return f"activation.path={path!r}: {name} is a function, not a torch.nn.Module class"
     near = difflib.get_close_matches(name, source.classes | source.other, n=1, cutoff=0.5)
-    listed = f"its classes are {', '.join(sorted(source.classes))}" if source.classes else "nor any"
-    hint = f"; did you mean {near[0]}?" if near else f"; {listed}"
+    listed = f"; its classes are {', '.join(sorted(source.classes))}" if source.classes else ""
+    hint = f"; did you mean {near[0]}?" if near else listed
     return f"activation.path={path!r}: {module} has no class {name!r}{hint}"
 
 

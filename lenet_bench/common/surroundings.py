@@ -16,7 +16,8 @@ from lenet_bench.common.errors import in_one_line
 from lenet_bench.common.text import printable
 
 # Figures are drawn without a window. A notebook hands down a backend that only it can load.
-OF_COMMANDS = {"MPLBACKEND": "agg"}
+# A build hands down a date, and numpy cannot be loaded where that is no number.
+OF_COMMANDS = {"MPLBACKEND": "agg", "SOURCE_DATE_EPOCH": "0"}
 # A new Python process searches the current folder first, where a `random.py` may lie.
 OF_WORKERS = {**OF_COMMANDS, "PYTHONSAFEPATH": "1"}
 

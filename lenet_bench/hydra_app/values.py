@@ -172,7 +172,8 @@ def _problems(
     except ConfigError as error:
         return error.problems
     except OmegaConfBaseException as error:
-        return [explain(error)]
+        key = getattr(error, "full_key", None)  # of the value that refers to another
+        return [f"{key}: {explain(error)}" if key else explain(error)]
     return []
 
 

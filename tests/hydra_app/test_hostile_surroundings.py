@@ -41,6 +41,7 @@ def test_a_notebooks_backend_an_old_encoding_and_files_named_like_libraries(tmp_
     done = run(
         tmp_path, *SMALL, "activation=relu,tanh", "seed=0,1", "hydra.launcher.workers=2",
         MPLBACKEND="module://matplotlib_inline.backend_inline", PYTHONIOENCODING="ascii",
+        SOURCE_DATE_EPOCH="yesterday",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -77,6 +78,21 @@ def test_too_little_address_space_is_one_line(tmp_path: Path) -> None:
     *_, last = done.stderr.splitlines()
     assert last.startswith("lenet-bench: there is not enough memory (ImportError: libtorch")
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("entry", ["-m lenet_bench", "-c 'import lenet_bench.__main__'"])
+def test_a_current_folder_that_is_gone_is_told(tmp_path: Path, entry: str) -> None:
+    """As a module and as the console script, which imports it."""
+    line = f"mkdir gone; cd gone; rmdir ../gone; '{sys.executable}' {entry} plan=true"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "lenet-bench: the current folder cannot be used (No such file or directory); "
+        "go to another\n"
+    )
 
 
 def without_privileges() -> tuple[str, ...]:
