@@ -376,7 +376,8 @@ def _train_and_decide(
 def _run_to_the_end(command: Sequence[str]) -> int:
     """Run a command to its end, which comes soon after a signal reaches this process.
 
-    The command dies with this process, if this one is killed.
+    If this process is killed, Linux kills the command with it. Elsewhere the command trains to its
+    end, and keeps its sweep directory locked meanwhile.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C or a signal like it, once the command has ended.

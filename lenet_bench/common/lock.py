@@ -110,6 +110,8 @@ def lock_folder(folder: Path, asked_for: str | None = None) -> FolderLock:
         except OSError as error:
             raise UserError(_not_writable(name, path, error)) from None
         if lock is not None:
+            if holder is not None and holder.is_elsewhere and holder.boot != _boot():
+                print(_warning(name, holder), file=sys.stderr)
             return lock
         # A command that was killed leaves the lock to its workers, which end at once; one that has
         # just started has not written its name yet.
@@ -143,8 +145,19 @@ def _refusal(name: str, path: Path, holder: _Holder | None) -> str:
     )
 
 
+def _warning(name: str, holder: _Holder) -> str:
+    """What to say where the lock is free, although its holder on another machine never gave it up.
+
+    That one has died; or the file system keeps locks of each machine apart, as some are mounted.
+    """
+    return (
+        f"{name}: process {holder.pid} on host {printable(holder.host)} wrote there and did not "
+        "say that it has ended; stop this command if that one still runs"
+    )
+
+
 def _try_to_lock(path: Path) -> tuple[FolderLock | None, _Holder | None]:
-    """Take a lock if it is free; else say who holds it, as far as that is known.
+    """Take a lock if it is free; and say who holds it, or held it last, as far as that is known.
 
     A link is not followed: where it leads, somebody's file would be emptied.
     """
@@ -166,11 +179,12 @@ def _try_to_lock(path: Path) -> tuple[FolderLock | None, _Holder | None]:
                 _remove_if_stale(path, stale)
         if not held or not _is_open_as(descriptor, path):
             return None, _read(path)
+        last = None if is_new else _read(path)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, (json.dumps(asdict(_this_process())) + "\n").encode(), 0)
         lock = FolderLock(path, descriptor)
         descriptor = -1
-        return lock, None
+        return lock, last
     except OSError:
         if held:  # the disk is full: nothing is left behind
             path.unlink(missing_ok=True)

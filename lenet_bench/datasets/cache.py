@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from lenet_bench.common.files import open_atomically, remove_leftovers
 from lenet_bench.common.text import printable
-from lenet_bench.datasets.regular_files import open_regular
+from lenet_bench.datasets.preloaded import open_preloaded
 from lenet_bench.datasets.turns import take_turn
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def key(root: Path, size: int | None, files: Sequence[os.DirEntry[str]], checked
             facts = (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
             digest.update(b"\0%d %d %d %d\n" % facts)
             if max(status.st_mtime_ns, status.st_ctime_ns) > checked - _TICK_NS:
-                with open_regular(file.path) as content:
+                with open_preloaded(file.path) as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
         except OSError:
             digest.update(b"\0unreadable\n")  # decoding will fail and name the file
@@ -130,9 +130,9 @@ def read(root: Path, size: int | None, files: Sequence[os.DirEntry[str]]) -> Dec
     if path is None:
         return None
     try:
-        if hasattr(os, "geteuid") and path.stat().st_uid != os.geteuid():
+        if path.stat().st_uid != os.geteuid():
             raise ValueError("it belongs to another user")
-        with open_regular(path) as file:
+        with open_preloaded(path) as file:
             return _read(file, root, size, files)
     except FileNotFoundError:
         return None

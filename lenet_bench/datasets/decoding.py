@@ -18,7 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from lenet_bench.common.text import printable
-from lenet_bench.datasets.regular_files import open_regular
+from lenet_bench.datasets.preloaded import open_preloaded
 
 MIN_SIDE = 2  # pixels
 MAX_PIXELS = 89_478_485  # of an image; Pillow warns from here on
@@ -68,7 +68,7 @@ def decode(path: str | Path) -> Picture:
         UnfitError: It can be decoded but not used.
         Exception: It cannot be opened or decoded; Pillow's decoders raise exceptions of every kind.
     """
-    with open_regular(path) as file, _open(file) as stored:
+    with open_preloaded(path) as file, _open(file) as stored:
         _check_size(stored.width, stored.height)
         # MPO is a photograph with others, such as its preview, behind it.
         several_frames = stored.format != "MPO" and getattr(stored, "is_animated", False)

@@ -15,9 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_REQUEST = 2.0  # seconds in which different signals ask for the same: a system that shuts a
 # session down sends SIGHUP and SIGTERM
 
@@ -108,7 +106,7 @@ def _print_unless_interrupted(unraisable: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-TERMINAL = tuple(number for number in SIGNALS if number != signal.SIGTERM)
+TERMINAL = (signal.SIGINT, signal.SIGHUP)
 ALL = (*SIGNALS, signal.SIGALRM)
 
 

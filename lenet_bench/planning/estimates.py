@@ -223,7 +223,7 @@ def machine_memory() -> int | None:
     """Bytes of memory that the machine, or the container, has; None where it cannot be told."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on Windows
+    except (ValueError, OSError):
         return None
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))

@@ -155,7 +155,7 @@ METRICS = (
 """The section `metrics` of `status.json`."""
 
 SUMMARY = (
-    Column("status", "str", "running, finished, diverged, interrupted, failed or unknown"),
+    Column("status", "str", "running, finished, diverged, interrupted or failed"),
     Column("error", "str", "what went wrong, of a run that diverged or failed"),
     Column("iteration", "float64", "last iteration recorded"),
     Column("budget", "float64", "iterations that the run was to have"),

@@ -203,12 +203,11 @@ def _write_figures(
 def _troubles(summary: pd.DataFrame) -> list[str]:
     """A line for each run that did not finish."""
     lines = []
-    for status in ("diverged", "failed", "interrupted", "running", "unknown"):
+    for status in ("diverged", "failed", "interrupted", "running"):
         for _, run in summary[summary["status"] == status].iterrows():
             at = "" if pd.isna(run["iteration"]) else f" at iteration {run['iteration']:.0f}"
             of = "" if pd.isna(run["budget"]) else f" of {run['budget']:.0f}"
-            words = "status unknown, last seen" if status == "unknown" else status
-            words = "still running or killed," if status == "running" else words
+            words = "still running or killed," if status == "running" else status
             reason = f": {run['error']}" if isinstance(run["error"], str) else ""
             lines.append(f"{run['run']}: {words}{at}{of}{reason}")
     return lines

@@ -241,7 +241,7 @@ def _look(setup: Setup, recording: StackRecording, *, force: bool) -> None:
     if evaluates:
         _evaluate(setup, recording)
     if saves:
-        recording.write_checkpoint()
+        recording.write_all_weights()
 
 
 def _evaluate(setup: Setup, recording: StackRecording) -> None:

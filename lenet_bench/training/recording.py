@@ -234,7 +234,7 @@ class StackRecording:
             record.metrics["best_validation_accuracy"] = accuracy
             record.metrics["best_validation_iteration"] = self.iteration
 
-    def write_checkpoint(self) -> None:
+    def write_all_weights(self) -> None:
         """Write the weights of every run as they are now."""
         for position in self.training:
             self.write_weights(position, self._setup.stack.state_dict(position))

@@ -178,6 +178,27 @@ def test_a_released_lock_stays_with_its_heirs(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("boot", ["another machine's", "this machine's"])
+def test_a_lock_that_another_host_did_not_give_up_is_mentioned(
+    tmp_path: Path, hold: Start, boot: str
+) -> None:
+    """Its process has died, or locks of the file system do not reach other hosts."""
+    first = hold()
+    first.kill()
+    first.wait()
+    path = tmp_path / LOCK_FILE
+    changed = {"host": "far-away", **({"boot": boot} if boot.startswith("another") else {})}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    done = attempt(tmp_path)
+    assert done.returncode == 0
+    said = (
+        f"hydra.sweep.dir=D: process {first.pid} on host far-away wrote there and did not say that "
+        "it has ended; stop this command if that one still runs\n"
+    )
+    # In another container of this machine the lock is known to be free.
+    assert done.stderr == (said if boot.startswith("another") else "")
+
+
 def test_a_lock_of_a_folder_that_was_replaced_is_left_alone(tmp_path: Path) -> None:
     """Who deletes the folder and makes it anew has a lock of its own there."""
     lock = lock_folder(tmp_path)

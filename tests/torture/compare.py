@@ -45,11 +45,9 @@ def compare(sweep: Path, undisturbed: Path) -> Differences:
             expected, rows = _rows(reference / name, columns), _rows(run / name, columns)
             found.lost += sum((expected - rows).values())
             found.doubled += sum(count - 1 for count in rows.values() if count > 1)
-        for name in (*TABLES, "config.json"):
+        for name in (*TABLES, "config.json", "weights.pt"):
             if _bytes(run / name) != _bytes(reference / name):
                 found.files.append(f"{reference.name}/{name}")
-        if _weights(run) != _weights(reference):
-            found.files.append(f"{reference.name}/weights.pt")
         if _status(run) != _status(reference):
             found.statuses.append(f"{reference.name}: {_status(run)}")
     return found
@@ -66,17 +64,6 @@ def _rows(path: Path, columns: int) -> Counter[tuple[str, ...]]:
 
 def _bytes(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
-
-
-def _weights(run: Path) -> object:
-    """The numbers themselves: the archive around them names the file it was first written to."""
-    import torch
-
-    path = run / "weights.pt"
-    if not path.exists():
-        return None
-    content = torch.load(path, weights_only=True)
-    return {name: (value.dtype, value.numpy().tobytes()) for name, value in content.items()}
 
 
 def _status(run: Path) -> object:

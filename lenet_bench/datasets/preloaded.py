@@ -15,7 +15,7 @@ from lenet_bench.common.regular_files import open_descriptor
 _READ_AT_ONCE = 1 << 20  # bytes; threads that read in small pieces wait for each other
 
 
-def open_regular(path: str | Path) -> BufferedReader | BytesIO:
+def open_preloaded(path: str | Path) -> BufferedReader | BytesIO:
     """Open a file for reading; a small one is read at once.
 
     Raises:
