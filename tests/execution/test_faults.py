@@ -30,8 +30,8 @@ from tests.faults import preload, read_only, remount, small_disk, without_root_r
 
 TABLES = ("train.csv", "evaluation.csv", "layers.csv")
 SHORT = (
-    "activation=relu,sigmoid", "seed=0,1", "iterations=1200", "probe.every=0", "batch_size=16",
-    "device=cpu", "evaluate.every=600", "hydra.launcher.workers=2", "hydra.sweep.dir=sweep",
+    "activation=relu,sigmoid", "seed=0,1", "iterations=600", "probe.every=0", "batch_size=16",
+    "device=cpu", "evaluate.every=300", "hydra.launcher.workers=2", "hydra.sweep.dir=sweep",
 )  # fmt: skip
 
 
@@ -190,7 +190,9 @@ def test_a_second_command_is_refused_and_changes_nothing(
 ) -> None:
     sweep = start(*SHORT)
     sweep.wait_until_training(4)
+    os.killpg(sweep.process.pid, signal.SIGSTOP)  # or it might have ended when the other begins
     second = run(tmp_path, *SHORT)
+    os.killpg(sweep.process.pid, signal.SIGCONT)
     assert second.returncode == 1
     assert f"process {sweep.process.pid} on host" in second.stderr
     assert sweep.process.wait(60) == 0, sweep.text
@@ -201,11 +203,11 @@ def test_a_second_command_is_refused_and_changes_nothing(
 def test_a_worker_that_hangs_is_killed_and_its_runs_fail(
     start: Callable[..., Sweep], undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    sweep = start(*SHORT, "hydra.launcher.timeout=15")
+    sweep = start(*SHORT, "hydra.launcher.timeout=10")
     sweep.wait_until_training(4)
     os.kill(sweep.workers()[0], signal.SIGSTOP)
     assert sweep.process.wait(60) == 1, sweep.text
-    assert sweep.text.count("its worker process was killed after 15 seconds without a word") == 1
+    assert sweep.text.count("its worker process was killed after 10 seconds without a word") == 1
     assert "Traceback" not in sweep.text
     assert sorted(read_status(path)["status"] for path in sweep.runs) == [
         "failed", "failed", "finished", "finished",

@@ -32,6 +32,9 @@ SMALL = (
 )  # fmt: skip
 """Two stacks, trained one after the other in the main process."""
 
+BASIC = (*SMALL[:-1], "hydra/launcher=basic")
+"""The same runs, each planned and trained by itself."""
+
 LARGE = (
     "activation=rrelu,prelu,relu,tanh", "seed=0,1", "model.batch_norm=before", "iterations=3000",
     "batch_size=32", "probe.every=100", "probe.images=128", "evaluate.every=50",
@@ -111,6 +114,7 @@ def kill_at_operations(
     error: int = 0,
     *,
     once: bool = False,
+    command: Sequence[str] = SMALL,
 ) -> Totals:
     """Kill at each operation on the records of a small sweep, or let it fail; then go on.
 
@@ -121,15 +125,16 @@ def kill_at_operations(
         numbers: The operations; the first number that lies behind the last operation ends it.
         error: The errno to fail with; 0 kills, `SHORT` lets writes take half of their bytes.
         once: Only that operation fails, and not those behind it.
+        command: The arguments of the command.
     """
     totals, hit = Totals(), Counter[str]()
-    undisturbed = folder / "undisturbed"
+    undisturbed = folder / ("undisturbed" if command == SMALL else "undisturbed-basic")
     if not undisturbed.exists():
-        done = server.run(SMALL, undisturbed)
+        done = server.run(command, undisturbed)
         assert done.code == 0, done.output
     for number in numbers:
         sweep = folder / f"operation-{number}"
-        ended = server.run(SMALL, sweep, at=number, error=error, once=once)
+        ended = server.run(command, sweep, at=number, error=error, once=once)
         if len(ended.operations) < number:
             shutil.rmtree(sweep)
             break
@@ -149,7 +154,7 @@ def kill_at_operations(
         else:
             totals.kills += 1
             totals.expect(ended.code == -9, f"{trial}: exit code {ended.code}\n{ended.output}")
-        again = server.run(SMALL, sweep)
+        again = server.run(command, sweep)
         totals.expect(again.code == 0, f"{trial}, again: exit code {again.code}\n{again.output}")
         totals.expect("Traceback" not in again.output, f"{trial}, again:\n{again.output}")
         totals.add(sweep, undisturbed, trial)

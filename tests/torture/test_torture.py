@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.__main__ import Totals, kill_at_operations
+from tests.torture.__main__ import BASIC, Totals, kill_at_operations
 from tests.torture.commands import SHORT, Server, missing
 
 pytestmark = [
@@ -44,7 +44,15 @@ def test_a_kill_at_an_operation_on_the_records_loses_nothing(server: Server, fol
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
 def test_a_failing_disk_loses_nothing(server: Server, folder: Path, error: int) -> None:
     """From an operation on everything fails: one line, exit code 1, and the same bytes later."""
-    _is_unharmed(kill_at_operations(server, folder, print, range(11, 10_000, 83), error), 4)
+    _is_unharmed(kill_at_operations(server, folder, print, range(11, 10_000, 97), error), 3)
+
+
+@pytest.mark.parametrize("error", [0, errno.ENOSPC], ids=["kill", "ENOSPC"])
+def test_runs_that_hydra_launches_one_by_one_lose_nothing(
+    server: Server, folder: Path, error: int
+) -> None:
+    numbers = (75, 225)
+    _is_unharmed(kill_at_operations(server, folder, print, numbers, error, command=BASIC), 2)
 
 
 def test_an_operation_that_fails_once_loses_nothing(server: Server, folder: Path) -> None:
