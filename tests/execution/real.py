@@ -62,10 +62,10 @@ class Sweep:
             assert time.monotonic() < end, self.text
             time.sleep(0.05)
 
-    def wait_until_training(self, runs: int) -> None:
-        """Wait until so many runs have rows."""
+    def wait_until_training(self, runs: int, rows: int = 0) -> None:
+        """Wait until so many runs have more rows than that."""
         self.wait_until(
-            lambda: len(self.runs) == runs and all(self.rows(path) for path in self.runs)
+            lambda: len(self.runs) == runs and all(self.rows(path) > rows for path in self.runs)
         )
 
 
