@@ -43,6 +43,9 @@ for _variable in ("HYPOTHESIS_STORAGE_DIRECTORY", "XDG_CACHE_HOME", "MPLCONFIGDI
 # For the commands that tests start: two threads each crawl where other tests take the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Under `nohup` the commands that tests start would inherit that a hangup is ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 # Every test has exactly one tier: its own mark, or the tier of the folder it stands in.
 TIERS = ("unit", "integration", "slow")
