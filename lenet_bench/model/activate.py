@@ -56,6 +56,7 @@ class StackedActivations:
         self._fixed: dict[int, Callable[[Tensor], Tensor]] = {}  # by the first run of the group
         self._learned: dict[Place, dict[str, Tensor]] = {}  # (n, C) or (n, 1) each, by argument
         self._modules: dict[Place, tuple[nn.Module, dict[str, Tensor]]] = {}  # the user's own
+        self._indices: dict[tuple[int, ...], Tensor] = {}
         for group in groups:
             entry, start = group.activation.entry, group.start
             if (fixed := group.activation.fixed) is not None:
@@ -152,7 +153,7 @@ class StackedActivations:
         layer: str,
         group: Group,
         z: Tensor,
-        places: Sequence[int] | slice = slice(None),
+        places: Sequence[int] | None = None,
         noise: bool = False,
     ) -> dict[str, float | Tensor]:
         """The arguments of a group's formulas: numbers, or tensors that broadcast against z.
@@ -161,14 +162,16 @@ class StackedActivations:
             layer: Where z stands.
             group: Whose formulas they are.
             z: Pre-activations.
-            places: Which of the group's runs z belongs to.
+            places: Which of the group's runs z belongs to; None for all.
             noise: Draw random arguments instead of those of evaluation.
         """
         entry = group.activation.entry
         assert entry is not None
         arguments: dict[str, float | Tensor] = dict(entry.arguments(group.activation.parameters))
         for name, learned in self._learned.get((group.start, layer), {}).items():
-            values = learned[places]  # (n, C) or (n, 1)
+            values = learned  # (n, C) or (n, 1)
+            if places is not None:
+                values = learned[self._index(tuple(places), z.device)]
             if z.dim() == 4:
                 values = values.expand(-1, self._units[layer]).reshape(-1, 1, 1)  # (n*C, 1, 1)
             else:
@@ -178,6 +181,12 @@ class StackedActivations:
             for name in entry.noise:
                 arguments[name] = self._draw(name, self._activations[group.start : group.stop], z)
         return arguments
+
+    def _index(self, places: tuple[int, ...], device: torch.device) -> Tensor:
+        """Numbers as an index, copied to the device once: a CUDA graph cannot capture a copy."""
+        if places not in self._indices:
+            self._indices[places] = torch.tensor(places, device=device)
+        return self._indices[places]
 
     def _draw(self, name: str, runs: Sequence[RunActivation], z: Tensor) -> Tensor:
         """Draw an argument for every input, for each run from the run's own generator."""

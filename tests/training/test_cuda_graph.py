@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from lenet_bench.choices.activations import ACTIVATIONS
+from lenet_bench.choices.optimizers import OPTIMIZERS
 from lenet_bench.training.cuda_graph import Replayed
-from tests.conftest import Configure, train
+from lenet_bench.training.setup import set_up
+from lenet_bench.training.step import TrainingStep, batches_of_each_iteration
+from tests.conftest import Configure, load, train
 
 TINY = (
     "dataset=fake", "dataset.images=200", "batch_size=16", "iterations=12", "probe.every=4",
@@ -30,6 +36,52 @@ def test_without_a_gpu_every_call_runs_the_step() -> None:
     for _ in range(7):
         step()
     assert counter == 7
+
+
+# Operations that wait for the device, or copy numbers of Python to it: none can be captured.
+FORBIDDEN = ("lift_fresh", "_local_scalar_dense", "nonzero", "masked_select", "unique")
+
+
+class Recorded(TorchDispatchMode):
+    """Remembers the names of the operations that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call the operation."""
+        self.names.add(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("noisy", [False, True])  # where one draws noise, all are pooled later
+@pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
+def test_a_step_never_waits_for_the_device(
+    configure: Configure, batch_norm: str, noisy: bool
+) -> None:
+    """Of no activation of the list, and with no optimizer."""
+    entries = [entry for entry in ACTIVATIONS.values() if noisy or not entry.noisy]
+    activations = [entry.name for entry in entries for _ in range(2)]
+    optimizers = list(OPTIMIZERS)
+    configs = [
+        configure(
+            *TINY, f"model.batch_norm={batch_norm}", f"activation={name}", f"seed={number % 2}",
+            f"optimizer={optimizers[number % len(optimizers)]}", "weight_decay=0.1",
+        )
+        for number, name in enumerate(activations)
+    ]  # fmt: skip
+    setup = set_up(configs, load(configs[0]))
+    step = TrainingStep(setup)
+    batches = batches_of_each_iteration(setup)
+    step(next(batches), 1)  # to warm up: what stays the same may be copied once
+    chosen = next(batches)
+    with Recorded() as recorded:
+        step(chosen, 2)
+    assert "convolution" in recorded.names  # it sees what is called
+    assert recorded.names.isdisjoint(FORBIDDEN)
 
 
 @on_a_gpu
