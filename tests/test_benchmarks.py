@@ -26,7 +26,7 @@ def test_a_tiny_benchmark_writes_its_tables(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.throughput"),
-            *("--rounds", "1", "--iterations", "400", "--runs", "1", "--images", "300"),
+            *("--rounds", "1", "--iterations", "200", "--runs", "1", "--images", "300"),
             *("--batch", "8", "--threads", "1", "--output", "results"),
             *("--methods", "ours", "in_memory"),
         ],

@@ -107,15 +107,18 @@ def test_alone_or_in_a_stack_is_the_same_to_every_column(
     """Every activation, every optimizer, three seeds; rrelu too, though the planner parts it."""
     configs = []
     for number, (name, overrides) in enumerate(zip(ACTIVATIONS, cycle(OPTIMIZERS), strict=False)):
-        base = configure(*EXACT, "iterations=60", *overrides, "probe.every=20", "probe.images=20")
+        base = configure(*EXACT, "iterations=40", *overrides, "probe.every=20", "probe.images=20")
         lr = base.lr * (1e-4 if name == "square" else 1)
         activation = configure(f"activation={name}").activation
         changes = {"activation": activation, "seed": number % 3, "lr": lr}
         configs.append(base.model_copy(update=changes))
     pooled_first = [config for config in configs if config.activation.name != "rrelu"]
+    alone_by_run = {
+        config.fingerprint: train([config], tmp_path / config.fingerprint)[0] for config in configs
+    }
     for name, members in (("all", configs), ("pooled_first", pooled_first)):
-        for number, run in enumerate(train(members, tmp_path / name)):
-            (alone,) = train([run.config], tmp_path / f"{name}{number}")
+        for run in train(members, tmp_path / name):
+            alone = alone_by_run[run.config.fingerprint]
             assert alone.status["status"] == "finished", run.config.activation
             assert_same_frames(run.train, alone.train)
             assert_same_frames(run.evaluation, alone.evaluation)
