@@ -17,7 +17,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from lenet_bench.records.run_directory import read_status
 from tests.conftest import last_of_each
 from tests.execution.real import Sweep, alive
 from tests.faults import preload, read_only, remount, small_disk, without_root_rights
+from tests.torture.commands import Server, missing
 
 TABLES = ("train.csv", "evaluation.csv", "layers.csv")
 SHORT = (
@@ -65,11 +66,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return contents(folder / "sweep")
 
 
-def goes_on(folder: Path, undisturbed: dict[str, bytes], *more: str) -> None:
-    """The same command completes, as if nothing had happened."""
-    done = run(folder, *SHORT, *more)
-    assert done.returncode == 0, done.stderr
-    assert contents(folder / "sweep") == undisturbed
+@pytest.fixture(scope="module")
+def goes_on(
+    undisturbed: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Path], None]]:
+    """`goes_on(folder)`: the same command completes, as if nothing had happened."""
+    if problem := missing():
+        pytest.skip(problem)
+    arguments = [text for text in SHORT if not text.startswith("hydra.sweep.dir=")]
+    with Server(tmp_path_factory.mktemp("server")) as server:
+
+        def complete(folder: Path) -> None:
+            done = server.run(arguments, folder / "sweep")
+            assert done.code == 0, done.output
+            assert contents(folder / "sweep") == undisturbed
+
+        yield complete
 
 
 # --- signals --------------------------------------------------------------------------------------
@@ -77,7 +89,7 @@ def goes_on(folder: Path, undisturbed: dict[str, bytes], *more: str) -> None:
 
 @pytest.mark.slow
 def test_a_signal_saves_and_ends_with_its_code(
-    start: Callable[..., Sweep], undisturbed: dict[str, bytes], tmp_path: Path
+    start: Callable[..., Sweep], goes_on: Callable[[Path], None], tmp_path: Path
 ) -> None:
     """One after the other: what the first one stopped is gone on with and stopped again."""
     rows = 0
@@ -91,7 +103,7 @@ def test_a_signal_saves_and_ends_with_its_code(
         assert statuses <= {"interrupted", "finished"}
         assert "interrupted" in statuses
         rows = max(sweep.rows(path) for path in sweep.runs)
-    goes_on(tmp_path, undisturbed)
+    goes_on(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -165,7 +177,7 @@ def shared() -> set[Path]:
 
 @pytest.mark.slow
 def test_a_killed_command_leaves_nothing_behind_and_goes_on(
-    start: Callable[..., Sweep], undisturbed: dict[str, bytes], tmp_path: Path
+    start: Callable[..., Sweep], goes_on: Callable[[Path], None], tmp_path: Path
 ) -> None:
     """No worker, no shared memory, no temporary file; the lock is free at once."""
     before = shared()
@@ -179,7 +191,7 @@ def test_a_killed_command_leaves_nothing_behind_and_goes_on(
     assert not any(alive(worker) for worker in workers)
     assert shared() <= before
     assert (sweep.folder / LOCK_FILE).exists()
-    goes_on(tmp_path, undisturbed)
+    goes_on(tmp_path)
     assert not (sweep.folder / LOCK_FILE).exists()
 
 
@@ -200,7 +212,7 @@ def test_a_second_command_is_refused_and_changes_nothing(
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_and_its_runs_fail(
-    start: Callable[..., Sweep], undisturbed: dict[str, bytes], tmp_path: Path
+    start: Callable[..., Sweep], goes_on: Callable[[Path], None], tmp_path: Path
 ) -> None:
     sweep = start(*SHORT, "hydra.launcher.timeout=10")
     sweep.wait_until_training(4)
@@ -211,7 +223,7 @@ def test_a_worker_that_hangs_is_killed_and_its_runs_fail(
     assert sorted(read_status(path)["status"] for path in sweep.runs) == [
         "failed", "failed", "finished", "finished",
     ]  # fmt: skip
-    goes_on(tmp_path, undisturbed)
+    goes_on(tmp_path)
 
 
 @pytest.mark.slow
@@ -231,7 +243,7 @@ def test_a_worker_that_alone_is_sent_a_signal_costs_no_run(
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_no_retry(
-    undisturbed: dict[str, bytes], tmp_path: Path
+    goes_on: Callable[[Path], None], tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "sweep", "300k") as disk:
         done = run(tmp_path, *SHORT)
@@ -241,7 +253,7 @@ def test_a_full_disk_is_one_line_and_no_retry(
         assert "died" not in done.stderr
         assert "tried again" not in done.stderr
         remount(disk, "size=100m")
-        goes_on(tmp_path, undisturbed)
+        goes_on(tmp_path)
 
 
 FAILING_WRITES = """
@@ -276,7 +288,7 @@ ssize_t write(int file, const void *bytes, size_t count) {
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS], ids=["EIO", "EROFS"])
 def test_a_disk_that_breaks_in_mid_sweep(
-    undisturbed: dict[str, bytes], tmp_path: Path, number: int
+    goes_on: Callable[[Path], None], tmp_path: Path, number: int
 ) -> None:
     """Reads go on; every write fails, as on a disk that has become read-only after errors."""
     switch = tmp_path / "broken"
@@ -294,12 +306,12 @@ def test_a_disk_that_breaks_in_mid_sweep(
     assert "Traceback" not in sweep.text
     assert "tried again" not in sweep.text
     assert os.strerror(number) in sweep.text
-    goes_on(tmp_path, undisturbed)
+    goes_on(tmp_path)
 
 
 @pytest.mark.slow
 def test_a_directory_that_is_deleted_in_mid_sweep(
-    start: Callable[..., Sweep], undisturbed: dict[str, bytes], tmp_path: Path
+    start: Callable[..., Sweep], goes_on: Callable[[Path], None], tmp_path: Path
 ) -> None:
     sweep = start(*SHORT)
     sweep.wait_until_training(4)
@@ -308,7 +320,7 @@ def test_a_directory_that_is_deleted_in_mid_sweep(
     assert sweep.process.wait(60) == 1, sweep.text
     assert "Traceback" not in sweep.text
     assert "No such file or directory" in sweep.text
-    goes_on(tmp_path, undisturbed)
+    goes_on(tmp_path)
 
 
 def test_a_directory_without_permission_is_refused(tmp_path: Path) -> None:
@@ -335,7 +347,7 @@ def test_few_open_files_are_enough(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_that_runs_out_fails_the_runs_of_its_worker(
-    start: Callable[..., Sweep], undisturbed: dict[str, bytes], tmp_path: Path
+    start: Callable[..., Sweep], goes_on: Callable[[Path], None], tmp_path: Path
 ) -> None:
     """One worker may take no more memory than it has; the other goes on."""
     sweep = start(*SHORT)
@@ -348,7 +360,7 @@ def test_memory_that_runs_out_fails_the_runs_of_its_worker(
     assert sorted(read_status(path)["status"] for path in sweep.runs) == [
         "failed", "failed", "finished", "finished",
     ]  # fmt: skip
-    goes_on(tmp_path, undisturbed)
+    goes_on(tmp_path)
 
 
 # --- modules of the user --------------------------------------------------------------------------
