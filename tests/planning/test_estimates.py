@@ -117,7 +117,7 @@ def test_an_image_folder_is_counted(configure: Configure, tmp_path: Path) -> Non
 
 
 def test_workers_share_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less the data and what a process takes anyway; unknown where there is no sysconf."""
+    """Less the data and what a process takes anyway; unknown where the system does not say."""
     gibibyte = 2**30
     answers = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10 * gibibyte // 4096}
     monkeypatch.setattr("os.sysconf", answers.__getitem__, raising=False)
@@ -128,7 +128,7 @@ def test_workers_share_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> 
     assert worker_memory(1000, data) == 0
     monkeypatch.setattr(Path, "read_text", lambda _: f"{5 * gibibyte}\n")  # a container
     assert worker_memory(1, data) == pytest.approx(2 * gibibyte - estimates.PROCESS_BYTES, abs=1)
-    monkeypatch.delattr("os.sysconf")
+    monkeypatch.setattr("os.sysconf", int)  # as where a system does not know: a ValueError
     assert worker_memory(1, data) is None
 
 
