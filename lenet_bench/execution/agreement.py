@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_bench.choices.custom import digest_of_source
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.planning.plan_file import StoredPlan, read_plan
@@ -26,7 +25,13 @@ from lenet_bench.records.configuration import (
     read_configuration,
     read_run_configuration,
 )
-from lenet_bench.records.provenance import commit, processor, source_digest, versions
+from lenet_bench.records.provenance import (
+    commit,
+    digest_of_module,
+    processor,
+    source_digest,
+    versions,
+)
 from lenet_bench.records.run_directory import ENDED, Run, has_ended, read_status
 
 if TYPE_CHECKING:
@@ -224,13 +229,15 @@ def _differing_statuses(runs: Mapping[Path, Run], now: Mapping[str, Any]) -> Ite
         stopped_before_it_began = status.get("status") == "interrupted" and "source" not in status
         if status.get("status") not in KEPT or stopped_before_it_began:
             continue
-        path = run.config.activation.parameters.get("path")
         differing = differing_conditions(
             {name: status.get(name) for name in ("source", "commit", "versions")},
             {name: now[name] for name in ("source", "commit", "versions")},
         )
-        if path is not None and status.get("module") != (digest := digest_of_source(path)):
-            differing = [*differing, f"source code of {path}: {status.get('module')}, now {digest}"]
+        for name, digest in digest_of_module(run.config).items():
+            if status.get(name) != digest:
+                path = run.config.activation.parameters["path"]
+                line = f"source code of {path}: {status.get(name)}, now {digest}"
+                differing = [*differing, line]
         for line in differing:
             trained.setdefault(line, []).append(directory.name)
     for line, names in trained.items():

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TERMINAL = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all processes of a command
+ALL = (*SIGNALS, signal.SIGALRM)
 ONE_REQUEST = 2.0  # seconds in which different signals ask for the same: a system that shuts a
 # session down sends SIGHUP and SIGTERM
 
@@ -104,10 +106,6 @@ def _print_unless_interrupted(unraisable: sys.UnraisableHookArgs) -> None:
     """Print an exception that Python drops, such as one in `__del__`."""
     if not isinstance(unraisable.exc_value, Interruption):
         sys.__unraisablehook__(unraisable)
-
-
-TERMINAL = (signal.SIGINT, signal.SIGHUP)
-ALL = (*SIGNALS, signal.SIGALRM)
 
 
 @contextlib.contextmanager

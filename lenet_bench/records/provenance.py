@@ -1,4 +1,4 @@
-"""Which software made the numbers: versions of the libraries, and the commit of the source.
+"""Which software made the numbers: versions of the libraries, and the source of the code.
 
 In: nothing. Out: what `status.json` and `plan.json` say of them.
 """
@@ -11,7 +11,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from lenet_bench.choices.custom import digest_of_source
 from lenet_bench.common.files import digest_of_files
+from lenet_bench.config.schema import RunConfig
 
 PACKAGES = ("lenet-bench", "torch", "torchvision", "hydra-core", "numpy")
 """Those that take part in the computation."""
@@ -54,6 +56,12 @@ def source_digest() -> str:
     package = Path(__file__).resolve().parent.parent
     files = sorted(path for room in ROOMS for path in (package / room).rglob("*.py"))
     return digest_of_files((package, file) for file in files)
+
+
+def digest_of_module(config: RunConfig) -> dict[str, str | None]:
+    """Return what tells a user's own module as it is now, under `module`; nothing for others."""
+    path = config.activation.parameters.get("path")
+    return {} if path is None else {"module": digest_of_source(str(path))}
 
 
 @cache

@@ -13,10 +13,11 @@ from typing import Any
 
 from lenet_bench.common.text import printable
 from lenet_bench.records.checkpoint import CheckpointFile, StoredState
+from lenet_bench.records.provenance import digest_of_module
 from lenet_bench.records.run_directory import Run
 from lenet_bench.training.checkpoint_facts import problem_of_state
 from lenet_bench.training.recording import StackRecording
-from lenet_bench.training.setup import Setup, digest_of_module
+from lenet_bench.training.setup import Setup
 from lenet_bench.training.state import restore, tensors_of, values_of
 
 LARGEST_SHARE = 0.01  # of the time, for the checkpoints between the multiples of checkpoint.every

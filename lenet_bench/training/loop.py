@@ -21,12 +21,13 @@ from lenet_bench.config.budget import budget
 from lenet_bench.datasets import Dataset
 from lenet_bench.model.convolutional import Batch
 from lenet_bench.records.checkpoint import CheckpointFile
+from lenet_bench.records.provenance import digest_of_module
 from lenet_bench.records.run_directory import ENDED, Run, has_ended
 from lenet_bench.training.build import plain_model
 from lenet_bench.training.checkpoints import Checkpoints
 from lenet_bench.training.evaluation import evaluate, evaluate_model
 from lenet_bench.training.recording import Outcome, StackRecording
-from lenet_bench.training.setup import Setup, digest_of_module, facts_of, set_up
+from lenet_bench.training.setup import Setup, facts_of, set_up
 from lenet_bench.training.step import TrainingStep, batches_of_each_iteration
 
 _log = logging.getLogger(__name__)

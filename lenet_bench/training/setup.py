@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from lenet_bench.choices.custom import digest_of_source
 from lenet_bench.config.budget import budget, evaluation_interval, iterations_per_epoch
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.datasets import Dataset
@@ -134,12 +133,6 @@ def _build_probe(
         tau=settings.tau,
         saturation=settings.saturation,
     )
-
-
-def digest_of_module(config: RunConfig) -> dict[str, str | None]:
-    """Return what tells a user's own module as it is now, under `module`; nothing for others."""
-    path = config.activation.parameters.get("path")
-    return {} if path is None else {"module": digest_of_source(str(path))}
 
 
 def facts_of(setup: Setup, dataset: Dataset) -> dict[str, Any]:

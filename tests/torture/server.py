@@ -1,7 +1,8 @@
 """Runs `lenet-bench` many times in one process that forks for each: seconds become a fraction.
 
 In: a JSON line per command on standard input, see `ask`. Out: a JSON line per command: how it ended
-and what it said. The process is started with `preload.c` preloaded, which is armed after each fork.
+and what it said. Where file operations are counted, the process is started with `preload.c`
+preloaded, which is armed after each fork.
 """
 
 from __future__ import annotations

@@ -289,16 +289,23 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+def reason_for_the_one_before(stopped: Stopped, capsys: pytest.CaptureFixture[str]) -> str:
+    """Go on from the checkpoint before; return why the newest is not used, as the line says it."""
+    assert go_on(stopped.configs, stopped.folder) == 10
+    (line,) = capsys.readouterr().err.splitlines()
+    before, _, reason = line.partition(f"{stopped.checkpoint}: ")
+    assert before == ""
+    assert line.endswith("; it is not used.")
+    assert content(stopped.configs, stopped.folder) == stopped.undisturbed
+    return reason.removesuffix("; it is not used.")
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     stopped: Stopped, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     DAMAGE[kind](stopped.checkpoint)
-    assert go_on(stopped.configs, stopped.folder) == 10
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{stopped.checkpoint}: is ")
-    assert line.endswith("; it is not used.")
-    assert content(stopped.configs, stopped.folder) == stopped.undisturbed
+    assert reason_for_the_one_before(stopped, capsys).startswith("is ")
 
 
 def test_a_kill_between_two_renames_leaves_the_one_before(
@@ -354,11 +361,7 @@ def test_a_forged_checkpoint_falls_back_to_the_one_before(
 ) -> None:
     """Its checksum is right; what it holds is not."""
     forged(stopped.checkpoint, FORGED[kind])
-    assert go_on(stopped.configs, stopped.folder) == 10
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{stopped.checkpoint}: ")
-    assert line.endswith("; it is not used.")
-    assert content(stopped.configs, stopped.folder) == stopped.undisturbed
+    assert reason_for_the_one_before(stopped, capsys)
 
 
 def test_what_is_gone_on_from_is_on_the_disk(
