@@ -10,10 +10,13 @@ import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lenet_bench.choices.custom import digest_of_source
 from lenet_bench.common.files import digest_of_files
-from lenet_bench.config.schema import RunConfig
+
+if TYPE_CHECKING:
+    from lenet_bench.config.schema import RunConfig
 
 PACKAGES = ("lenet-bench", "torch", "torchvision", "hydra-core", "numpy")
 """Those that take part in the computation."""

@@ -35,7 +35,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 def copied(folder: Path) -> Path:
     """A copy of what records need of the package."""
-    for name in ("common", "records"):
+    for name in ("choices", "common", "records"):
         shutil.copytree(
             PACKAGE / name,
             folder / "lenet_bench" / name,
