@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from lenet_bench.common.layers import LOGITS, hidden_layer_names
+from lenet_bench.records.configuration import FILE as CONFIGURATION
 from lenet_bench.records.file_facts import TABLES, WEIGHTS, FileFacts, facts_of_content
 from lenet_bench.records.schema import RUN_TABLES, EvaluationRow, LayerRow, TrainRow, names
 
@@ -227,6 +228,6 @@ def facts_of_files(run: Path) -> dict[str, FileFacts]:
     """The section `files` of `status.json`, of the files that are there."""
     return {
         name: facts_of_content((run / name).read_bytes(), table=name in TABLES)
-        for name in (*TABLES, WEIGHTS)
+        for name in (*TABLES, WEIGHTS, CONFIGURATION)
         if (run / name).is_file()
     }

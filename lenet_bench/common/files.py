@@ -97,9 +97,15 @@ def open_atomically(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         sync_to_disk(path.parent)
 
 
-def write_json(path: Path, content: object, *, sync: bool = True) -> None:
-    """Write JSON that people can read, as `write_atomically` does; equal content, equal bytes."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode(), sync=sync)
+def write_json(path: Path, content: object, *, sync: bool = True) -> bytes:
+    """Write JSON that people can read, as `write_atomically` does; equal content, equal bytes.
+
+    Returns:
+        What the file holds now.
+    """
+    written = (json.dumps(content, indent=2) + "\n").encode()
+    write_atomically(path, written, sync=sync)
+    return written
 
 
 def digest_of_files(files: Iterable[tuple[Path, Path]]) -> str:

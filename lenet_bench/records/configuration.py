@@ -53,11 +53,11 @@ class StoredConfiguration:
     preset: str | None
 
 
-def write_configuration(directory: Path, config: RunConfig, preset: str | None) -> None:
-    """Write `config.json` atomically."""
+def write_configuration(directory: Path, config: RunConfig, preset: str | None) -> bytes:
+    """Write `config.json` atomically; return what it holds."""
     # Keys with a default are those that only some data sets have, such as `dataset.root`.
     content = {"preset": preset, "config": config.model_dump(mode="json", exclude_defaults=True)}
-    write_json(directory / FILE, content, sync=False)
+    return write_json(directory / FILE, content, sync=False)
 
 
 def read_configuration(directory: Path) -> StoredConfiguration:

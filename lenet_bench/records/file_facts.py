@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench.common.regular_files import read_regular
+from lenet_bench.records.configuration import FILE as CONFIGURATION
 from lenet_bench.records.schema import RUN_TABLES
 
 TABLES = tuple(f"{name}.csv" for name in RUN_TABLES)
@@ -44,6 +45,7 @@ def damage(
         nothing is wrong.
     """
     known = status.get("files")
+    # That of `config.json` is not needed: statuses of older versions do not have it.
     needed = {"finished": (*TABLES, WEIGHTS), "diverged": TABLES}.get(str(status.get("status")), ())
     if isinstance(known, Mapping) and not known.keys() >= set(needed):
         return "status.json does not say what its files hold"
@@ -52,7 +54,7 @@ def damage(
     else:
         wanted = known
     for name, facts in wanted.items():
-        if name not in (*TABLES, WEIGHTS) or not isinstance(facts, Mapping):
+        if name not in (*TABLES, WEIGHTS, CONFIGURATION) or not isinstance(facts, Mapping):
             return "status.json says of its files what cannot be understood"
         try:
             content = read(directory / name)

@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.regular_files import read_regular
 from lenet_bench.common.text import printable
 from lenet_bench.records.configuration import flatten, has_configuration, read_configuration
 from lenet_bench.records.damage import DamageError
-from lenet_bench.records.file_facts import TABLES, damage
+from lenet_bench.records.file_facts import TABLES, WEIGHTS, damage
 from lenet_bench.records.run_directory import ENDED
 from lenet_bench.records.run_tables import Expected, read_content, read_table
 from lenet_bench.records.schema import METRICS, RUN_TABLES, dtypes, names
@@ -293,13 +294,15 @@ def _read_tables(
     if status["status"] in ENDED and files is not None:
 
         def read(path: Path) -> bytes:
+            if path not in contents:
+                return read_regular(path)
             content = contents[path]
             if content is None:
                 raise FileNotFoundError
             return content
 
         # The weights are checked when they are loaded; the numbers do without them.
-        known = {name: facts for name, facts in files.items() if name in TABLES}
+        known = {name: facts for name, facts in files.items() if name != WEIGHTS}
         if problem := damage(directory, {"files": known}, read):
             name, _, words = problem.partition(" ")
             raise DamageError(directory / name, words)

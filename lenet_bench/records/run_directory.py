@@ -82,6 +82,7 @@ class RunRecorder:
             name: GrowingTable(run.directory / f"{name}.csv", names(columns))
             for name, columns in RUN_TABLES.items()
         }
+        self._configuration: FileFacts = {}
         self._weights: FileFacts | None = None
 
     def begin(self) -> None:
@@ -112,7 +113,8 @@ class RunRecorder:
         )
 
     def _prepare(self) -> None:
-        _describe(self._run)
+        written = _describe(self._run)
+        self._configuration = facts_of_content(written, table=False)
         for name in (CONFIGURATION, STATUS, WEIGHTS, *self._file_names):
             remove_leftovers(self.directory / name)
 
@@ -202,6 +204,7 @@ class RunRecorder:
             f"{name}.csv": {"rows": mark.rows, "bytes": mark.bytes, "sha256": mark.sha256}
             for name, mark in self.marks.tables.items()
         }
+        files[CONFIGURATION] = self._configuration
         if self._weights is not None:
             files[WEIGHTS] = self._weights
         if problem := damage(self.directory, {"files": files}):
@@ -245,17 +248,19 @@ def mark_rejected(directory: Path, error: str) -> None:
 def mark_interrupted(run: Run) -> None:
     """Record that a run was stopped, where its own process could not do so.
 
-    If an earlier attempt ended, its status stays: its rows are still there.
+    If an earlier attempt ended, its status stays: its rows are still there, and what it was asked.
     """
-    _describe(run)
-    if read_status(run.directory).get("status") in (None, "running"):
+    status = read_status(run.directory).get("status")
+    if status not in ENDED:
+        _describe(run)
+    if status in (None, "running"):
         _mark(run.directory, "interrupted", None)
 
 
-def _describe(run: Run) -> None:
-    """Make the directory of a run and write what it is about to train."""
+def _describe(run: Run) -> bytes:
+    """Make the directory of a run and write what it is about to train; return what was written."""
     run.directory.mkdir(parents=True, exist_ok=True)
-    write_configuration(run.directory, run.config, run.preset)
+    return write_configuration(run.directory, run.config, run.preset)
 
 
 def _mark(directory: Path, status: Status, error: str | None) -> None:

@@ -15,7 +15,14 @@ from lenet_bench.commands.report import main as report
 from lenet_bench.common.errors import UserError
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.records.configuration import read_configuration, write_configuration
-from lenet_bench.records.run_directory import Run, RunRecorder, mark_failed, mark_interrupted
+from lenet_bench.records.run_directory import (
+    Run,
+    RunRecorder,
+    mark_failed,
+    mark_interrupted,
+    read_status,
+    write_status,
+)
 from tests.conftest import Configure, Lenet
 from tests.fabricate import configuration, descent, make_older, write_run
 
@@ -135,6 +142,9 @@ def test_an_older_sweep_is_read_and_continued(
     for path in folder.glob("*/config.json"):
         assert json.loads(path.read_text())["preset"] is None
         path.unlink()
+        status = read_status(path.parent)
+        del status["files"]["config.json"]  # which no older version knew
+        write_status(path.parent, status)
     capsys.readouterr()
     assert lenet(*arguments, "seed=0,1").code == 0
     assert "2 runs finished before" in capsys.readouterr().err

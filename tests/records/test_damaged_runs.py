@@ -399,6 +399,13 @@ CASES: dict[str, tuple[Damage, str]] = {
         "train.csv: has",
     ),
     # the configuration
+    "configuration of another run": (
+        lambda run: (
+            checksums()(run),
+            in_file("config.json", put(b'"lr": 0.01', b'"lr": 0.02'))(run),
+        ),
+        "config.json: has another checksum than at the end of the run",
+    ),
     "configuration cut": (
         write("config.json", b'{"config": {"activation"'),
         "config.json, line 1: is not JSON",

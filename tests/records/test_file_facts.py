@@ -18,6 +18,7 @@ CONTENT = {
     "evaluation.csv": b"iteration,split\n0,train\n",
     "layers.csv": b"iteration,layer\n",
     "weights.pt": bytes(range(200)),
+    "config.json": b'{"preset": null, "config": {"activation": "relu", "lr": 0.01}}\n',
 }
 
 
@@ -36,7 +37,7 @@ def test_the_facts_of_files(run: Path) -> None:
     assert facts["train.csv"] == {
         "rows": 2, "bytes": 28, "sha256": hashlib.sha256(CONTENT["train.csv"]).hexdigest(),
     }  # fmt: skip
-    assert [facts[name].get("rows") for name in CONTENT] == [2, 1, 0, None]
+    assert [facts[name].get("rows") for name in CONTENT] == [2, 1, 0, None, None]
     assert has_ended(run)
 
 
@@ -48,6 +49,12 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: path.write_bytes(path.read_bytes().replace(b"2.5", b"-.5")),
         "has another checksum than at the end of the run",
     ),
+    "another configuration": (
+        "config.json",
+        lambda path: path.write_bytes(path.read_bytes().replace(b"0.01", b"0.02")),
+        "has another checksum than at the end of the run",
+    ),
+    "no configuration": ("config.json", lambda path: path.unlink(), "is missing"),
     "no weights": ("weights.pt", lambda path: path.unlink(), "is missing"),
     "weights cut": ("weights.pt", lambda path: os.truncate(path, 50), "has 50 bytes"),
     "a folder": (

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lenet_bench.config.schema import RunConfig
 from lenet_bench.records.run_directory import (
     Run,
     RunRecorder,
+    has_ended,
     mark_failed,
     mark_interrupted,
     read_status,
@@ -184,6 +186,17 @@ def test_a_stopped_run_keeps_how_an_earlier_attempt_ended(tmp_path: Path) -> Non
     mark_failed(run_in(tmp_path / "before"), "out of memory")
     mark_interrupted(run_in(tmp_path / "before"))
     assert read_status(tmp_path / "before")["error"] == "out of memory"
+
+
+def test_a_stopped_command_leaves_an_ended_run_as_it_was(tmp_path: Path) -> None:
+    """Even where the command asked for it with other settings, and stopped before it began."""
+    record = recorder(tmp_path)
+    record.status("diverged", iteration=0, metrics={}, seconds=0.0, error="not finite")
+    assert "config.json" in read_status(tmp_path)["files"]
+    before = (tmp_path / "config.json").read_bytes()
+    mark_interrupted(replace(run_in(tmp_path), preset="another"))
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert has_ended(tmp_path)
 
 
 # --- endings, in this process ---------------------------------------------------------------------
