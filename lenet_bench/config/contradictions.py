@@ -18,7 +18,8 @@ from lenet_bench.config.schema import RunConfig
 # Keys, or beginnings of keys, whose values `find_contradictions` holds against others.
 INTERPLAY = (
     "activation.", "optimizer.", "schedule.", "dataset.", "model.", "probe.", "batch_size",
-    "iterations", "epochs", "precision",
+    "iterations", "epochs", "precision", "device",
+    "reproducible",
 )  # fmt: skip
 
 
@@ -31,6 +32,11 @@ def find_contradictions(config: RunConfig) -> Iterator[str]:
         entry = ACTIVATIONS[config.activation.name]
         if conflict := entry.conflict(**config.activation.parameters):
             yield f"activation={entry.name}: {conflict}"
+    if config.reproducible and config.device not in ("auto", "cpu"):
+        yield (
+            f"device={config.device}: reproducible=true needs a processor; "
+            "a GPU makes some sums in no fixed order"
+        )
     yield from _lone_images(config)
     images, problems = _training_images(config)
     yield from problems

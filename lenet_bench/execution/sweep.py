@@ -128,8 +128,7 @@ def trains_on_cpu(configs: Iterable[RunConfig]) -> bool:
 def _devices(configs: Iterable[RunConfig]) -> set[torch.device]:
     from lenet_bench.training.devices import find_device
 
-    wanted = {(config.device, config.precision) for config in configs}
-    return {find_device(name, precision) for name, precision in wanted}
+    return {find_device(config) for config in configs}
 
 
 def _train_unfinished(

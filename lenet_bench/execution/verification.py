@@ -212,7 +212,7 @@ class Repetition:
         jobs, iterations = [], 0
         for number, (stack, runs) in enumerate(zip(self._stacks, self._runs, strict=True)):
             config = runs[0].config
-            now = conditions_now({find_device(config.device, config.precision)})
+            now = conditions_now({find_device(config)})
             key = config.dataset.model_dump_json()
             iterations += sum(budget(run.config, len(self._data[key].train)) for run in runs)
             jobs.append(

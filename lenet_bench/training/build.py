@@ -159,8 +159,7 @@ def check_on_this_machine(configs: Iterable[RunConfig]) -> None:
     Raises:
         UserError: A device is not there, or `activation.path` names no usable module.
     """
-    for name, precision in {(config.device, config.precision) for config in configs}:
-        find_device(name, precision)
     for config in configs:
+        find_device(config)
         if config.activation.name == "custom":
             load_custom(config.activation.parameters["path"])

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.config.schema import RunConfig
 from lenet_bench.records.provenance import processor
 
 GPU_SHARE = 0.8  # of its memory; the rest is for the libraries, the data and fragments
@@ -28,14 +29,18 @@ COMPUTE_TYPES = {
 }
 
 
-def find_device(name: str, precision: str) -> torch.device:
-    """Return the device that `device=` means on this machine.
+def find_device(config: RunConfig) -> torch.device:
+    """Return the device that a run is to be trained on, on this machine.
+
+    `device=auto` is the first GPU of CUDA, if there is one and the run need not be reproducible.
 
     Raises:
         UserError: The machine has no such device, or the device no such precision.
     """
+    name = config.device
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        on_gpu = torch.cuda.is_available() and not config.reproducible
+        return torch.device("cuda" if on_gpu else "cpu")
     device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count()
@@ -45,7 +50,7 @@ def find_device(name: str, precision: str) -> torch.device:
     if device.type == "mps":
         if not torch.backends.mps.is_available():
             raise UserError(f"device={name}: this machine has no MPS; use device=auto or cpu")
-        if precision == "float64":
+        if config.precision == "float64":
             raise UserError(f"device={name}: MPS has no float64; use device=cpu")
     return device
 

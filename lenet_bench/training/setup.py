@@ -83,7 +83,7 @@ def set_up(configs: Sequence[RunConfig], dataset: Dataset) -> Setup:
         UserError: The device, the activation or the batch size cannot be used.
     """
     common = configs[0]
-    device = find_device(common.device, common.precision)
+    device = find_device(common)
     shape = image_shape(dataset)
     iterations = budget(common, len(dataset.train))
     per_epoch = iterations_per_epoch(common, len(dataset.train))

@@ -25,6 +25,8 @@ from tests.config.composed import changed, composed, mistakes
         ({"dataset.validation_size": 1370}, "batch_size=128: must not exceed the 127 training"),
         ({"dataset.validation_size": 1488}, "dataset.validation_size=1488: does not fit the 1,497"),
         ({"dataset.validation_size": 0.001}, "dataset.validation_size=0.001 (1 images): does not"),
+        ({"device": "cuda", "reproducible": True}, "device=cuda: reproducible=true needs a proc"),
+        ({"device": "mps", "reproducible": True}, "device=mps: reproducible=true needs a proc"),
         ({"schedule.warmup": 20, "epochs": 2}, "schedule.warmup=20: must be less than the budget"),
         (
             {"schedule.warmup": 4, "epochs": 2, "dataset.train_size": 300},

@@ -97,13 +97,17 @@ def test_a_captured_step_counts_every_call_once() -> None:
 @on_a_gpu
 @pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
 def test_a_gpu_trains_as_a_cpu_does(configure: Configure, tmp_path: Path, batch_norm: str) -> None:
+    """With a learning rate at which the CPU's own ways of summing differ by less, too.
+
+    At 0.01, batch norm behind a ReLU6 lets two of the CPU's ways differ by 2e-6 after 12 updates.
+    """
     names = ["sigmoid", "tanh", "relu", "prelu", "swish", "square", "relu6", "softplus"]
     stacks = {}
     for device in ("cpu", "cuda"):
         configs = [
             configure(
                 *TINY, f"model.batch_norm={batch_norm}", f"activation={name}", f"device={device}",
-                f"seed={number % 2}", f"lr={1e-4 if name == 'square' else 0.01}",
+                f"seed={number % 2}", f"lr={1e-4 if name == 'square' else 1e-3}",
             )
             for number, name in enumerate(names)
         ]  # fmt: skip
