@@ -94,7 +94,7 @@ def _answer(answer: Answer) -> object:
     try:
         code = _train(command, traceback_wanted)
         if command.directory is not None and not command.refused:
-            concluded = _conclude(command.directory, answer, is_new=command.made_directory)
+            concluded = _conclude(command, command.directory, answer)
             code = 1 if code == 1 else concluded or code
     except KeyboardInterrupt:
         code = exit_code()
@@ -121,6 +121,7 @@ def _train(command: session.Session, traceback_wanted: bool) -> object:
             command.folder = Path.cwd()
             arguments = expand(sys.argv[1:])
             command.command = stored_command(arguments)
+            command.resumes = arguments != tuple(sys.argv[1:])
             if not answer_finished(arguments, command):
                 with _arguments(check(arguments)):
                     application()
@@ -159,11 +160,11 @@ def _arguments(arguments: list[str]) -> Iterator[None]:
         sys.argv = given
 
 
-def _conclude(directory: Path, answer: Answer, *, is_new: bool) -> int:
+def _conclude(command: session.Session, directory: Path, answer: Answer) -> int:
     """Write and print the report of whatever was trained; return the exit code."""
     statuses = [read_status(path.parent).get("status") for path in directory.glob("*/status.json")]
     if not statuses:
-        if is_new and directory.exists():  # nobody has deleted it meanwhile
+        if command.made_directory and directory.exists():  # nobody has deleted it meanwhile
             # Only what Hydra prepared for runs that never began; on a broken disk it stays.
             shutil.rmtree(directory, ignore_errors=True)
         return 0
@@ -189,7 +190,8 @@ def _conclude(directory: Path, answer: Answer, *, is_new: bool) -> int:
         _say(report.warning)
     if "failed" in statuses or report.damaged:
         return 1
-    return exit_code() if {"interrupted", "running"} & set(statuses) else 0
+    asked = [read_status(run).get("status") for run in command.asked] or statuses
+    return exit_code() if {"interrupted", "running"} & set(asked) else 0
 
 
 def _state(statuses: Sequence[object]) -> str:

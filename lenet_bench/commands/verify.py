@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.files import home_expanded
 from lenet_bench.common.surroundings import explain_surroundings
 from lenet_bench.common.text import printable
 
@@ -82,7 +83,7 @@ def _verify(given: Path, wanted: int | None) -> int:
     )
     from lenet_bench.hydra_app.stored_command import enter_folder, read_command
 
-    sweep = given.expanduser().absolute()
+    sweep = home_expanded(given).absolute()
     if not sweep.is_dir():
         raise UserError(f"{given}: there is no such directory; give a sweep directory")
     if (sweep / "status.json").exists():

@@ -19,6 +19,13 @@ from typing import BinaryIO
 _PART = ".part"  # the end of the names of files that are being written
 
 
+def home_expanded(path: Path) -> Path:
+    """Replace a leading `~` by the home folder; as a shell does, leave one that is not known."""
+    with contextlib.suppress(RuntimeError):
+        return path.expanduser()
+    return path
+
+
 def new_folder(name: str) -> Path:
     """`runs/NAME-TIME`, or the first of `-2`, `-3`, ... that does not exist; not made yet."""
     wanted = Path("runs") / f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S}"

@@ -119,6 +119,7 @@ def agree(
     differences = [
         *differing_conditions(stored.conditions, conditions),
         *_differing_runs(begun, old, {name: runs[names[name]].config for name in asked}),
+        *_lost_neighbours(stored.plan, begun, {run for name, run in old.items() if name in names}),
     ]
     if not differences and not stored.resumed_anyway:
         differences += _differing_statuses(runs, conditions)
@@ -153,12 +154,58 @@ def agree(
     return agreed, differences
 
 
-def neighbours(file: Path, runs: Iterable[Path]) -> dict[Path, Run]:
-    """Runs of the stored plan that have ended and are not asked for: they stay in their stacks.
+def agree_to_train_again(
+    file: Path, fresh: SweepPlan, conditions: Mapping[str, Any]
+) -> tuple[StoredPlan, list[str]]:
+    """Compare the stored plan of a sweep with a command that trains again what has ended, too.
+
+    Args:
+        file: The plan file, whether it is there or not.
+        fresh: The plan of the runs that are asked for.
+        conditions: Those of now.
+
+    Returns:
+        The plan to train by, and what it would do to runs that are not asked for. Stacks in which
+        nothing is asked for are kept.
+    """
+    try:
+        stored = read_plan(file)
+    except UserError:
+        stored = None  # nobody can go on by it
+    if stored is None:
+        return StoredPlan(fresh, conditions), []
+    asked = {os.path.relpath(run, file.parent) for run in fresh.runs}
+    others = {run for run in stored.plan.runs if os.path.relpath(run, file.parent) not in asked}
+    kept = [stack for stack in stored.plan.stacks if others.issuperset(stack.runs)]
+    apart = others.difference(*(stack.runs for stack in kept))
+    differences = []
+    if lost := sorted(run.name for run in apart if not has_ended(run)):
+        differences.append(
+            f"{len(lost)} unfinished runs that are not asked for share a stack with runs that are, "
+            f"and would lose what they have: {_listed(lost)}"
+        )
+    if not all(has_ended(run) for stack in kept for run in stack.runs):
+        differences += differing_conditions(stored.conditions, conditions)
+        if stored.plan.workers != fresh.workers:
+            differences.append(f"workers: {stored.plan.workers}, now {fresh.workers}")
+    if not kept:
+        return StoredPlan(fresh, conditions), differences
+    agreed = replace(
+        stored,
+        plan=SweepPlan(fresh.workers, (*kept, *_other_stacks(kept, fresh))),
+        conditions={**conditions, **_data(stored)},
+        has_grown=True,
+    )
+    return agreed, differences
+
+
+def neighbours(file: Path, runs: Iterable[Path], *, ended: bool) -> dict[Path, Run]:
+    """Runs of the stored plan that are not asked for, as far as they say what they train.
 
     Args:
         file: The plan file, whether it is there or not.
         runs: Those that are asked for.
+        ended: Whether those are wanted that have ended, or those that have not.
     """
     try:
         stored = read_plan(file)
@@ -167,9 +214,10 @@ def neighbours(file: Path, runs: Iterable[Path]) -> dict[Path, Run]:
     asked = {os.path.relpath(run, file.parent) for run in runs}
     found = {}
     for run in stored.plan.runs if stored is not None else ():
-        if os.path.relpath(run, file.parent) not in asked and has_ended(run):
-            with contextlib.suppress(UserError):  # without its configuration, its stack is broken
-                found[run] = Run(read_run_configuration(run), run, None)
+        if os.path.relpath(run, file.parent) not in asked and has_ended(run) == ended:
+            with contextlib.suppress(UserError):
+                config = read_run_configuration(run)
+                found[run] = Run(config, run, read_configuration(run).preset)
     return found
 
 
@@ -263,6 +311,22 @@ def _differing_runs(
     if new:
         yield f"{len(new)} runs that are not in its plan: {_listed(new)}"
     yield f"{len(gone)} unfinished runs of its plan that are not asked for: {_listed(gone)}"
+
+
+def _lost_neighbours(plan: SweepPlan, begun: Sequence[Path], known: Set[Path]) -> Iterable[str]:
+    """What to say of ended runs that cannot be computed again beside the unfinished ones."""
+    lost = [
+        run.name
+        for stack in plan.stacks
+        if any(run in begun for run in stack.runs)
+        for run in stack.runs
+        if run not in begun and run not in known
+    ]
+    if lost:
+        yield (
+            f"{len(lost)} runs that have ended share a stack with unfinished ones, and their "
+            f"config.json cannot be read: {_listed(lost)}"
+        )
 
 
 def _known_configuration(directory: Path) -> Mapping[str, Any]:

@@ -64,7 +64,7 @@ class Progress:
         self._done: dict[int, int] = {}  # by stack
         self._computed = 0  # by this command; stacks may have gone on from a checkpoint
         self._first: float | None = None  # when this command had computed its first iterations
-        self._stopped = False
+        self.stopped = False  # whether runs were interrupted
         self._next_line = 0.0
         self._bar: Bar | None = None
         self._failures: list[Path] = []
@@ -120,7 +120,7 @@ class Progress:
         """Show how the runs of a stack ended; a cause that ends several runs is one line."""
         interrupted = sum(outcome.status == "interrupted" for outcome in outcomes)
         self._ended += len(outcomes) - interrupted
-        self._stopped = self._stopped or interrupted > 0
+        self.stopped = self.stopped or interrupted > 0
         causes: dict[tuple[str, str | None], list[str]] = {}
         for outcome in outcomes:
             if outcome.status == "failed":
@@ -183,7 +183,7 @@ class Progress:
         None while too little is known, and where nothing more will be trained.
         """
         left = self._total - sum(self._done.values())
-        if self._first is None or left <= 0 or self._stopped or self._ended >= self._runs:
+        if self._first is None or left <= 0 or self.stopped or self._ended >= self._runs:
             return None
         elapsed = time.monotonic() - self._first
         if elapsed < BEFORE_ESTIMATE or not self._computed:

@@ -6,21 +6,22 @@ validation loss of each. Torch is imported only once there is something to train
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.files import home_expanded
 from lenet_bench.common.lock import FolderLock
 from lenet_bench.common.machine import available_cores
 from lenet_bench.common.text import printable
 from lenet_bench.config.budget import budget, budget_problem
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution.options import EngineOptions
-from lenet_bench.planning.plan_file import StoredPlan, write_plan
-from lenet_bench.planning.stacks import SweepPlan, plan_sweep
+from lenet_bench.planning.plan_file import StoredPlan, read_plan, write_plan
+from lenet_bench.planning.stacks import PlannedStack, SweepPlan, plan_sweep
 from lenet_bench.records.file_facts import damage
 from lenet_bench.records.run_directory import ENDED, Run, read_status
 
@@ -39,6 +40,8 @@ def train(
     lock: FolderLock | None = None,
     before: Callable[[], None] = lambda: None,
     agreed: Callable[[], None] = lambda: None,
+    *,
+    elsewhere: bool = False,
 ) -> dict[Path, float | None]:
     """Train runs in stacks and show the progress.
 
@@ -50,16 +53,21 @@ def train(
         lock: Keeps other commands from writing where these runs are; workers hold it too.
         before: Called before anything is trained, if anything is; it may raise a `UserError`.
         agreed: Called once the plan to train by is written, if anything is left to train.
+        elsewhere: Whether the sweep was begun in another folder: relative paths may mean other
+            images than those of its finished runs.
 
     Returns:
         The last validation loss of each run directory, None where there is none.
 
     Raises:
         ChangedSweepError: The sweep was begun otherwise, see `agreement`.
+        Interruption: Runs were stopped by a signal; what they measured is written.
         UserError: The data cannot be loaded or the device cannot be used.
     """
     from lenet_bench.execution.progress import Progress
 
+    if elsewhere and options.skip_finished and not options.resume_anyway:
+        _refuse_other_images(runs, plan_file)
     finished, damaged = _ended(runs) if options.skip_finished else (set(), [])
     progress = Progress(len(runs), len(finished))
     if len(finished) < len(runs):
@@ -142,13 +150,13 @@ def _train_unfinished(
 ) -> None:
     from lenet_bench.execution import workers
     from lenet_bench.execution.agreement import neighbours
-    from lenet_bench.execution.signals import StopRequest
+    from lenet_bench.execution.signals import Interruption, StopRequest
     from lenet_bench.training.build import check_on_this_machine
 
     unfinished = [run.config for path, run in asked.items() if path not in finished]
     workers.try_out_foreign([config for config in unfinished if workers.is_foreign(config)])
     check_on_this_machine([config for config in unfinished if not workers.is_foreign(config)])
-    others = neighbours(plan_file, asked) if options.skip_finished else {}
+    others = neighbours(plan_file, asked, ended=True) if options.skip_finished else {}
     runs, finished = {**asked, **others}, {*finished, *others}
     stored, data = _agreed_plan(asked, runs, finished, options, plan_file)
     agreed()
@@ -166,9 +174,11 @@ def _train_unfinished(
             stop=stop,
             inherited=[] if lock is None else [lock.descriptor],
         )
-    if stop():
+    if progress.stopped:
         progress.interrupted()
     progress.check_that_failures_are_recorded()
+    if progress.stopped:
+        raise Interruption  # the next batch of a sweeper must not begin
 
 
 def _agreed_plan(
@@ -193,6 +203,7 @@ def _agreed_plan(
     from lenet_bench.execution.agreement import (
         ChangedSweepError,
         agree,
+        agree_to_train_again,
         conditions_now,
         note,
         with_data,
@@ -203,8 +214,8 @@ def _agreed_plan(
     fresh = make_plan(configs, options)
     if options.skip_finished:
         stored, differences = agree(plan_file, runs, finished, fresh, conditions)
-    else:  # everything is trained again
-        stored, differences = StoredPlan(fresh, conditions), []
+    else:
+        stored, differences = agree_to_train_again(plan_file, fresh, conditions)
     if differences and not options.resume_anyway:
         raise ChangedSweepError(differences)
     data = _load(stored.plan, runs, finished)
@@ -215,7 +226,7 @@ def _agreed_plan(
     if differences or differing_data:
         stored = note(stored, [*differences, *differing_data])
     if not options.skip_finished:
-        shutil.rmtree(_checkpoints(plan_file), ignore_errors=True)
+        _remove_checkpoints(stored.plan, runs, plan_file)
     write_plan(stored, plan_file)
     return stored, data
 
@@ -225,12 +236,50 @@ def _load(plan: SweepPlan, runs: Mapping[Path, Run], finished: Set[Path]) -> dic
     from lenet_bench import datasets
 
     loaded: dict[str, Dataset] = {}
-    for stack in plan.stacks:
+    for stack in _unfinished_stacks(plan, runs, finished):
         settings = runs[stack.runs[0]].config.dataset
         key = settings.model_dump_json()
-        if key not in loaded and not finished >= set(stack.runs):
+        if key not in loaded:
             loaded[key] = datasets.load(**settings.model_dump(exclude_none=True))
     return loaded
+
+
+def _refuse_other_images(runs: Mapping[Path, Run], plan_file: Path) -> None:
+    """Load the images that relative paths lead to, and compare them with those of the beginning.
+
+    Raises:
+        ChangedSweepError: They are others.
+    """
+    from lenet_bench import datasets
+    from lenet_bench.execution.agreement import ChangedSweepError, with_data
+
+    relative = {
+        run.config.dataset.model_dump_json(): run.config.dataset
+        for run in runs.values()
+        if run.config.dataset.name == "image_folder"
+        and not home_expanded(Path(str(run.config.dataset.root))).is_absolute()
+    }
+    stored = read_plan(plan_file) if relative else None
+    if stored is None:
+        return
+    fingerprints = {
+        key: datasets.load(**settings.model_dump(exclude_none=True)).fingerprint
+        for key, settings in relative.items()
+    }
+    _, differences = with_data(stored, fingerprints)
+    if differences:
+        raise ChangedSweepError(differences)
+
+
+def _unfinished_stacks(
+    plan: SweepPlan, runs: Mapping[Path, Run], finished: Set[Path]
+) -> list[PlannedStack]:
+    """The stacks that are left to train; those of other commands stay as they are."""
+    return [
+        stack
+        for stack in plan.stacks
+        if runs.keys() >= set(stack.runs) and not finished >= set(stack.runs)
+    ]
 
 
 def _jobs(
@@ -257,14 +306,22 @@ def _jobs(
             facts={**facts, "workers": stored.plan.workers},
             anew=not options.skip_finished,
         )
-        for stack in stored.plan.stacks
-        if not finished >= set(stack.runs)
+        for stack in _unfinished_stacks(stored.plan, runs, finished)
     ]
 
 
 def _checkpoints(plan_file: Path) -> Path:
     """The folder beside a plan where the states of its stacks are kept."""
     return plan_file.with_name(plan_file.stem.replace("plan", "checkpoints", 1))
+
+
+def _remove_checkpoints(plan: SweepPlan, runs: Mapping[Path, Run], plan_file: Path) -> None:
+    """Remove the states of all stacks but those in which nothing is trained again."""
+    others = tuple(f"stack-{stack.index}." for stack in plan.stacks if stack.runs[0] not in runs)
+    for file in _checkpoints(plan_file).glob("*"):
+        if not file.name.startswith(others):
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def _budget(config: RunConfig, dataset: Dataset) -> int:

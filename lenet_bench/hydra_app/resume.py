@@ -12,17 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lenet_bench.common.errors import UserError
+from lenet_bench.common.files import home_expanded
 from lenet_bench.common.lock import lock_folder
 from lenet_bench.common.text import printable
 from lenet_bench.config.errors import ConfigError
 from lenet_bench.hydra_app.groups import quote
 from lenet_bench.hydra_app.session import Session
-from lenet_bench.hydra_app.stored_command import PLACE, enter_folder, read_command
+from lenet_bench.hydra_app.stored_command import (
+    PLACE,
+    SKIP_FINISHED,
+    enter_folder,
+    name_of,
+    read_command,
+)
 from lenet_bench.planning.plan_file import planned_runs
 from lenet_bench.records.run_directory import ENDED, has_ended, read_status
 
 KEY = "resume"
-BESIDE = ("resume_anyway=", "hydra.launcher.")  # what may stand beside `resume=DIR`
 
 
 def expand(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -33,10 +39,11 @@ def expand(arguments: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: DIR is none of a sweep, or something stands beside that cannot.
     """
-    named = [item.partition("=")[2] for item in arguments if item.startswith(f"{KEY}=")]
+    named = [item.partition("=")[2] for item in arguments if name_of(item) == KEY]
     if not named:
         return tuple(arguments)
-    others = [item for item in arguments if not item.startswith((f"{KEY}=", *BESIDE))]
+    own = [item for item in arguments if _may_stand_beside(item)]
+    others = [item for item in arguments if name_of(item) != KEY and item not in own]
     if len(named) > 1 or others:
         what = others or [f"{KEY}={folder}" for folder in named[1:]]
         raise ConfigError(
@@ -46,7 +53,7 @@ def expand(arguments: Sequence[str]) -> tuple[str, ...]:
                 for item in what
             ]
         )
-    directory = Path(named[0]).expanduser().absolute()
+    directory = home_expanded(Path(named[0])).absolute()
     if not directory.is_dir():
         raise ConfigError([f"{KEY}={named[0]}: there is no such folder"])
     try:
@@ -57,18 +64,20 @@ def expand(arguments: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError(
             [f"{KEY}={named[0]}: holds no sweep.json, in which lenet-bench keeps its command"]
         )
+    typed_in = Path.cwd()
     enter_folder(command)
-    own = [item for item in arguments if item.startswith(BESIDE)]
-    replaced = {item.partition("=")[0] for item in own}
-    kept = [item for item in command.arguments if item.partition("=")[0] not in replaced]
-    return (*kept, *own, f"{PLACE}{quote(_relative(directory, Path.cwd()))}")
+    # A path that is printed has to lead there from where it is read.
+    place = _relative(directory, typed_in) if Path.cwd() == typed_in else directory.resolve()
+    replaced = {name_of(item) for item in own}
+    kept = [item for item in command.arguments if name_of(item) not in replaced]
+    return (*kept, *own, f"{PLACE}={quote(place)}")
 
 
 def answer_finished(arguments: Sequence[str], session: Session) -> bool:
     """Answer a command whose sweep is finished, without composing it again.
 
-    That is only done where the arguments are those that trained the sweep, mean the same, and every
-    run of its plan holds what it should.
+    That is only done where the command is the one that trained the sweep, typed in the same folder,
+    and every run of its plan holds what it should.
 
     Args:
         arguments: Of the command.
@@ -83,7 +92,12 @@ def answer_finished(arguments: Sequence[str], session: Session) -> bool:
             return False
     except OSError:  # no name that a folder can have
         return False
-    if any("${" in item or item.startswith(("-", "plan=", "hydra.run.dir=")) for item in arguments):
+    if any("${" in item or item.startswith("-") for item in arguments):
+        return False
+    if any(name_of(item) in ("plan", "hydra.run.dir") for item in arguments):
+        return False
+    skips = [item.partition("=")[2] for item in arguments if name_of(item) == SKIP_FINISHED]
+    if any(value.strip().lower() != "true" for value in skips):
         return False
     try:
         command = read_command(directory)
@@ -93,11 +107,7 @@ def answer_finished(arguments: Sequence[str], session: Session) -> bool:
     now = session.command
     if command is None or now is None or not runs:
         return False
-    if (now.arguments, now.meaning) != (command.arguments, command.meaning):
-        return False
-    if "hydra.launcher.skip_finished=false" in (item.lower() for item in arguments):
-        return False
-    if not all(has_ended(run) for run in runs):
+    if now != command or not all(has_ended(run) for run in runs):
         return False
     from lenet_bench.execution.progress import count
 
@@ -130,11 +140,17 @@ def how_to_go_on(session: Session) -> str | None:
     return f"lenet-bench {KEY}={shlex.quote(str(shown))}"
 
 
+def _may_stand_beside(argument: str) -> bool:
+    """Whether an argument may stand beside `resume=DIR`."""
+    name = name_of(argument)
+    return name == "resume_anyway" or name.startswith("hydra.launcher.")
+
+
 def _sweep_directory(arguments: Sequence[str]) -> Path | None:
-    places = [item for item in arguments if item.startswith(PLACE)]
+    places = [item for item in arguments if name_of(item) == PLACE]
     if len(places) != 1:
         return None
-    text = places[0].partition("=")[2]
+    text = places[0].partition("=")[2].strip()
     if len(text) > 1 and text[0] == text[-1] == "'":
         text = text[1:-1].replace("\\'", "'")
     return Path(text)

@@ -35,6 +35,8 @@ class Session:
         made_directory: Whether this command made it.
         folder: Where the command was typed.
         command: Its arguments, those of `sweep.json` in place of `resume=DIR`.
+        resumes: Whether it is `resume=DIR`.
+        asked: The directories of the runs that it asked for; empty where other processes train.
         rehearsed: Whether what the report needs has been tried.
         refused: Whether it would have trained otherwise than its sweep was begun.
         lock: Keeps other commands from writing there; None before it is taken.
@@ -50,6 +52,8 @@ class Session:
     made_directory: bool = False
     folder: Path = Path()
     command: StoredCommand | None = None
+    resumes: bool = False
+    asked: set[Path] = field(default_factory=set)
     rehearsed: bool = False
     refused: bool = False
     lock: FolderLock | None = None

@@ -22,9 +22,10 @@ from lenet_bench.records.provenance import commit, versions
 
 FILE = "sweep.json"
 
-PLACE = "hydra.sweep.dir="
-ONCE = (PLACE, "hydra.run.dir=", "resume_anyway=", "hydra.launcher.skip_finished=")
-"""Arguments that are not repeated: they concern one command, or follow from where the file lies."""
+PLACE = "hydra.sweep.dir"
+SKIP_FINISHED = "hydra.launcher.skip_finished"
+ONCE = (PLACE, "hydra.run.dir", "resume_anyway", SKIP_FINISHED)
+"""Keys that are not repeated: they concern one command, or follow from where the file lies."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class StoredCommand:
     """A command.
 
     Attributes:
-        arguments: As typed, without those of `ONCE`.
+        arguments: As typed, without the keys of `ONCE`.
         folder: Where it was typed; relative paths start there.
         meaning: Tells the files of `conf/`, which the arguments refer to, from all others.
     """
@@ -42,9 +43,14 @@ class StoredCommand:
     meaning: str
 
 
+def name_of(argument: str) -> str:
+    """The key that an argument sets: of `++lr = 0.1` it is `lr`."""
+    return argument.partition("=")[0].strip().lstrip("+").strip()
+
+
 def stored_command(arguments: Iterable[str]) -> StoredCommand:
     """The command of this process, to be stored."""
-    kept = tuple(item for item in arguments if not item.startswith(ONCE))
+    kept = tuple(item for item in arguments if name_of(item) not in ONCE)
     return StoredCommand(kept, str(Path.cwd()), _meaning())
 
 

@@ -22,11 +22,12 @@ from lenet_bench.common.text import printable
 from lenet_bench.config.errors import ConfigError, as_typed
 from lenet_bench.config.schema import RunConfig
 from lenet_bench.execution import sweep
-from lenet_bench.execution.agreement import ChangedSweepError
+from lenet_bench.execution.agreement import ChangedSweepError, neighbours
 from lenet_bench.execution.options import EngineOptions
 from lenet_bench.hydra_app.names import naming_by_what_varies
 from lenet_bench.hydra_app.plain import plain
 from lenet_bench.hydra_app.session import Job, current
+from lenet_bench.hydra_app.stored_command import read_command
 from lenet_bench.planning.plan_file import PLAN_FILE
 from lenet_bench.records.configuration import FILE, flatten, read_configuration
 from lenet_bench.records.run_directory import Run, mark_failed, mark_rejected, read_status
@@ -61,8 +62,6 @@ def task(config: DictConfig) -> float | None:
         mark_failed(_parsed([job])[job.directory], str(error))
         print(f"lenet-bench: {error}", file=sys.stderr)
     status = read_status(job.directory).get("status")
-    if status == "interrupted":
-        raise KeyboardInterrupt  # or the launcher would go on with the next job
     if status == "failed" and HydraConfig.get().mode == RunMode.RUN:
         raise SystemExit(1)  # there is no sweep whose report would tell
     return loss
@@ -97,6 +96,7 @@ def train(
         ConfigError: Some configurations are wrong; nothing was trained.
         DirectoryError: A run directory holds another run.
         ChangedSweepError: The sweep was begun otherwise.
+        Interruption: Runs were stopped by a signal.
         UserError: The data cannot be loaded or the device cannot be used.
     """
     runs = _parsed(jobs)
@@ -106,14 +106,18 @@ def train(
     if len(runs) < len(jobs):
         print(repetitions(len(jobs), len(runs)), file=sys.stderr)
     options = replace(options, resume_anyway=resume_anyway)
+    # What earlier commands began there, and the newest one did not ask for.
+    older = neighbours(plan_file, runs, ended=False) if current().resumes else {}
+    current().asked |= runs.keys() | older.keys()
     try:
         return sweep.train(
-            runs,
+            {**runs, **older},
             options,
             plan_file,
             current().lock,
             before=_rehearse_report,
             agreed=current().keep_command,
+            elsewhere=_is_typed_elsewhere(),
         )
     except ChangedSweepError as error:
         current().refused = True
@@ -141,6 +145,18 @@ def refuse_misplaced(name: str) -> None:
             f"hydra.sweep.subdir={printable(name)}: must be the name of a folder in the sweep "
             "directory; values with a slash cannot be part of it"
         )
+
+
+def _is_typed_elsewhere() -> bool:
+    """Whether the command that trained in the sweep directory was typed in another folder."""
+    session = current()
+    if session.directory is None or session.command is None:
+        return False
+    try:
+        before = read_command(session.directory)
+    except UserError:
+        return False
+    return before is not None and before.folder != session.command.folder
 
 
 def _rehearse_report() -> None:

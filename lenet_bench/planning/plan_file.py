@@ -106,9 +106,12 @@ def planned_runs(sweep: Path) -> list[Path]:
 
 
 def _stack(content: Mapping[str, Any], folder: Path) -> PlannedStack:
+    runs = tuple(_run(run, folder) for run in _list(content["runs"]))
+    if not runs:
+        raise ValueError
     return PlannedStack(
         _count(content["stack"]),
-        tuple(_run(run, folder) for run in _list(content["runs"])),
+        runs,
         _count(content["iterations"]),
         _finite(content["estimated_operations"]),
         _count(content["estimated_bytes"]),

@@ -177,7 +177,7 @@ def _train_whole(job: _Job, ended: Collection[int]) -> list[Outcome]:
     except Exception as error:  # one stack's failure must not end the sweep
         _log.debug("Training failed", exc_info=True)
         recording.fail(error)
-        if not _comes_from_surroundings(error):
+        if setup.stack.activations.hold_foreign_code and not _comes_from_surroundings(error):
             checkpoints.remove()  # a mended module is to be trained from the beginning
     if all(outcome.status in ENDED for outcome in recording.outcomes):
         with contextlib.suppress(OSError):  # nobody needs it any more, and it does no harm

@@ -247,6 +247,7 @@ def test_ctrl_c_leaves_nothing(trained: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["~nobody-here"], "~nobody-here: there is no such directory"),
         (["nowhere"], "nowhere: there is no such directory"),
         (["file"], "file: there is no such directory"),
         (["empty"], "holds no runs (no subdirectory with a status.json)"),
@@ -272,7 +273,12 @@ def test_mistakes_of_verify(
     """One line, exit code 1, and nothing heavy was loaded for it."""
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
-    if arguments and arguments[0].partition("/")[0] not in ("nowhere", "file", "empty"):
+    if arguments and arguments[0].partition("/")[0] not in (
+        "nowhere",
+        "~nobody-here",
+        "file",
+        "empty",
+    ):
         name = arguments[0].partition("/")[0]
         folder = Path(shutil.copytree(trained, tmp_path / name))
         for run in folder.glob("*-1"):

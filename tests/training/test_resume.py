@@ -190,6 +190,24 @@ def test_runs_that_have_ended_are_computed_and_left_alone(
     assert [outcome.status for outcome in again] == ["finished"] * 3
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_checkpoint_outlasts_an_error_but_for_that_of_a_users_module(
+    configure: Configure, tmp_path: Path, *, own: bool
+) -> None:
+    """A mended module is to be trained from the beginning; another run goes on."""
+    config = configure(*SMALL, *(OWN if own else ()))
+    (run,), checkpoint = runs_of([config], tmp_path), tmp_path / "checkpoints" / "stack-0.ckpt"
+    train_stack([run], load(config), checkpoint=checkpoint, stopped=stopping_at(9))
+
+    def fail(iterations: int) -> None:
+        if iterations > 9:
+            raise ZeroDivisionError
+
+    (outcome,) = train_stack([run], load(config), checkpoint=checkpoint, progress=fail)
+    assert outcome.status == "failed"
+    assert checkpoint.exists() != own
+
+
 def test_the_halves_of_a_stack_go_on_as_halves(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
