@@ -1,30 +1,27 @@
 """A user's own activation, `activation=custom activation.path=package.module:Class`.
 
-In: the import path. Out: what is wrong with it, or the module class, after a trial on small inputs.
+In: the import path. Out: what is wrong with it, or the module class, after its trial.
 Neither importing this file nor checking a path imports torch.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
-import copy
 import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lenet_bench.common.errors import UserError, in_one_line
 from lenet_bench.common.files import digest_of_files
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 def check_custom_path(path: str) -> str | None:
@@ -152,9 +149,12 @@ def load_custom(path: str) -> type[nn.Module]:
         raise UserError(problem)
     from torch import nn
 
+    from lenet_bench.choices.custom_trial import kind, try_out
+    from lenet_bench.choices.torch_settings import settings_put_back
+
     module_name, _, name = path.partition(":")
     try:
-        with _settings_put_back():
+        with settings_put_back():
             module = importlib.import_module(module_name)
     except Exception as error:
         raise UserError(
@@ -172,15 +172,21 @@ def load_custom(path: str) -> type[nn.Module]:
         raise UserError(f"activation.path={path!r}: {module_name} has no class {name!r}; {hint}")
     if not (isinstance(member, type) and issubclass(member, nn.Module)):
         raise UserError(
-            f"activation.path={path!r}: {name} is {_kind(member)}, not a torch.nn.Module class"
+            f"activation.path={path!r}: {name} is {kind(member)}, not a torch.nn.Module class"
         )
-    with _settings_put_back() as changed:
-        _try_out(member, path)
-        if names := changed():
+    with settings_put_back() as changed:
+        refusal: UserError | None = None
+        try:
+            try_out(member, path)
+        except UserError as error:
+            refusal = error
+        if names := changed():  # whatever went wrong, that is why
             raise UserError(
                 f"activation.path={path!r} changes torch's {' and '.join(names)}, which every run "
                 "of this machine shares; leave them alone in __init__ and forward"
             )
+    if refusal is not None:
+        raise refusal
     return member
 
 
@@ -213,160 +219,3 @@ def _search_current_directory() -> None:
 
 def _listing(names: list[str]) -> str:
     return f"its modules are {', '.join(names)}" if names else "it defines no torch.nn.Module"
-
-
-def _kind(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
-
-
-@contextlib.contextmanager
-def _settings_put_back() -> Iterator[Callable[[], list[str]]]:
-    """Undo what a user's code does to torch as a whole.
-
-    Yields:
-        A function that names the settings that differ by now.
-    """
-    import torch
-
-    settings: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
-        "number of threads": (torch.get_num_threads, torch.set_num_threads),
-        "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-        "default device": (torch.get_default_device, torch.set_default_device),
-        "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
-        "deterministic algorithms": (
-            torch.are_deterministic_algorithms_enabled,
-            torch.use_deterministic_algorithms,
-        ),
-        "matmul precision": (
-            torch.get_float32_matmul_precision,
-            torch.set_float32_matmul_precision,
-        ),
-    }
-    before = {name: get() for name, (get, _) in settings.items()}
-
-    def changed() -> list[str]:
-        return [name for name, (get, _) in settings.items() if get() != before[name]]
-
-    try:
-        yield changed
-    finally:
-        for name in changed():
-            settings[name][1](before[name])
-
-
-def _try_out(module_class: type[nn.Module], path: str) -> None:
-    try:
-        module = module_class()
-    except Exception as error:
-        raise UserError(
-            f"activation.path={path!r} cannot be built without arguments ({in_one_line(error)}); "
-            "give every argument of its __init__ a default"
-        ) from error
-    for _ in range(2):  # as it is built, and once it has learned
-        for training in (False, True):
-            _check_elements(module.train(training), path)
-        _learn(module, path)
-
-
-def _check_elements(module: nn.Module, path: str) -> None:
-    """Check that a module, in the mode it is in, maps every element by itself."""
-    import torch
-
-    # A unit of a layer and an image of a batch must not see their neighbours.
-    generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(2, 3, 4, 4, generator=generator)  # (B, C, H, W)
-    vectors = maps.reshape(16, 6).clone()  # (B, units), the same elements in other places
-    others = maps.clone()
-    others.view(-1)[::2] *= 1.5  # every other element is another one
-    outputs = [_call(module, x, path).flatten() for x in (maps, vectors, others)]
-    if not torch.equal(outputs[0], _call(module, maps, path).flatten()) and module.training:
-        return  # it draws from a generator of its own, and no two calls can be compared
-    where = " while it trains" if module.training else ""
-    same = partial(torch.allclose, rtol=1e-4, atol=1e-6, equal_nan=True)
-    if not same(outputs[0], outputs[1]):
-        raise UserError(
-            f"activation.path={path!r} does not map each element by itself{where}: the same values "
-            "arranged in another shape give other results"
-        )
-    if not same(outputs[0][1::2], outputs[2][1::2]) and not _remembers(module, maps):
-        raise UserError(
-            f"activation.path={path!r} does not map each element by itself{where}: a result "
-            "depends on other elements"
-        )
-
-
-def _call(module: nn.Module, x: Tensor, path: str) -> Tensor:
-    """Call a module as if for the first time, with the same noise each time."""
-    import torch
-
-    given = x.clone()
-    with contextlib.suppress(Exception):  # it may keep what cannot be copied
-        module = copy.deepcopy(module)
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            y = module(given)
-    except Exception as error:
-        raise UserError(
-            f"activation.path={path!r} failed on an input of shape {tuple(x.shape)}: "
-            f"{in_one_line(error)}"
-        ) from error
-    if not torch.equal(given, x):
-        raise UserError(
-            f"activation.path={path!r} changes its input in place, which training needs again; "
-            "return a new tensor, as in x.clamp(min=0) instead of x.clamp_(min=0)"
-        )
-    if not isinstance(y, torch.Tensor):
-        raise UserError(f"activation.path={path!r} returns {_kind(y)}, not a tensor")
-    if y.shape != x.shape or y.dtype != x.dtype:
-        raise UserError(
-            f"activation.path={path!r} turns shape {tuple(x.shape)} and {x.dtype} into "
-            f"{tuple(y.shape)} and {y.dtype}; an activation keeps both"
-        )
-    return y
-
-
-def _remembers(module: nn.Module, x: Tensor) -> bool:
-    """Whether a module keeps tensors from call to call, such as statistics of what it has seen."""
-    import torch
-
-    def kept() -> list[Tensor]:
-        return [
-            value.detach().clone()
-            for part in module.modules()
-            for value in (*part.buffers(recurse=False), *vars(part).values())
-            if isinstance(value, torch.Tensor)
-        ]
-
-    with contextlib.suppress(Exception):
-        module = copy.deepcopy(module)
-    before = kept()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        module(x.clone())
-    after = kept()
-    return len(before) != len(after) or not all(map(torch.equal, before, after))
-
-
-def _learn(module: nn.Module, path: str) -> None:
-    """Let a module take a few steps, so that what it learns is not what it began with."""
-    import torch
-
-    module.train()
-    for step in range(3):
-        generator = torch.Generator().manual_seed(step)
-        x, weights = torch.randn(2, 16, 6, generator=generator)
-        try:
-            with torch.random.fork_rng(devices=[]), torch.enable_grad():
-                y = module(x.requires_grad_() * 1)
-                if not y.requires_grad:
-                    return
-                module.zero_grad()
-                (y * weights).sum().backward()
-        except Exception as error:
-            raise UserError(
-                f"activation.path={path!r} failed in a step of training: {in_one_line(error)}"
-            ) from error
-        with torch.no_grad():
-            for parameter in module.parameters():
-                if parameter.grad is not None:
-                    parameter.sub_(0.01 * parameter.grad.sign())

@@ -70,6 +70,131 @@ class MeanLater(nn.Module):
         self.steps += 1
         return x.relu() if self.steps < 3 else x - x.mean()
 
+class MeanAndMemory(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+    def forward(self, x):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean()
+            return x.relu() - x.mean()
+        return x.relu() - self.mean
+
+class SeenNow(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("largest", torch.zeros(()))
+    def forward(self, x):
+        if self.training:
+            self.largest = torch.maximum(self.largest, x.detach().max())
+        return x * self.largest
+
+class SeenBefore(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("largest", torch.ones(()))
+    def forward(self, x):
+        y = x.clamp(max=self.largest.clone())
+        if self.training:
+            self.largest = torch.maximum(self.largest, x.detach().max())
+        return y
+
+class SecondOfTwo(nn.Module):
+    def forward(self, x):
+        return x.relu() + x.flatten()[1]
+
+class Positives(nn.Module):
+    def forward(self, x):
+        return x * (x > 0).float().mean()
+
+class EveryOther(nn.Module):
+    def forward(self, x):
+        factors = torch.arange(x.numel()).remainder(2) + 1
+        return x.relu() * factors.view_as(x)
+
+class Alone(nn.Module):
+    def forward(self, x):
+        return x.relu() / len(x.flatten())
+
+class NaNInCompany(nn.Module):
+    def forward(self, x):
+        return x * float("nan") if x.abs().max() > 4 else x
+
+class NoNumber(nn.Module):
+    def forward(self, x):
+        return (x - x.mean()).sqrt()
+
+class Sqrt(nn.Module):
+    def forward(self, x):
+        return x.sqrt()
+
+class Alternating(nn.Module):
+    calls = 0
+    def forward(self, x):
+        Alternating.calls += 1
+        return x if Alternating.calls % 2 else -x
+
+class PythonsNoise(nn.Module):
+    def forward(self, x):
+        import random
+        return x + random.random() if self.training else x
+
+class MixedNoise(nn.Module):
+    def forward(self, x):
+        return x + x.mean() * torch.rand_like(x) if self.training else x
+
+class OwnMixedNoise(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(1)
+    def forward(self, x):
+        if self.training:
+            return x - x.mean() + torch.empty(x.shape).uniform_(generator=self.generator)
+        return x
+
+class MixedGradient(nn.Module):
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient / gradient.norm()
+    def forward(self, x):
+        return self.Function.apply(x)
+
+class ClampingWithGradient(nn.Module):
+    def forward(self, x):
+        return x.clamp_(min=0) if x.requires_grad else x.clamp(min=0)
+
+class Uncopyable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        import threading
+        self.lock = threading.Lock()
+    def forward(self, x):
+        return x.relu()
+
+class Meta(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.set_default_device("meta")
+        self.slope = nn.Parameter(torch.ones(()))
+    def forward(self, x):
+        return x * self.slope
+
+class Elsewhere(nn.Module):
+    def forward(self, x):
+        return x.to("meta")
+
+class Settings(nn.Module):
+    def forward(self, x):
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.mkldnn.enabled = False
+        torch.set_flush_denormal(True)
+        torch.autograd.set_detect_anomaly(True)
+        return x.relu()
+
 class Clamping(nn.Module):
     def forward(self, x):
         return x.clamp_(min=0)
@@ -185,7 +310,7 @@ def test_checking_a_path_runs_no_code_of_the_user(folder: Path) -> None:
     ("name", "message"),
     [
         ("Snek", "has no class 'Snek'; did you mean Snake?"),
-        ("Xyzzy", "has no class 'Xyzzy'; its classes are Clamping, Counting, "),
+        ("Xyzzy", "has no class 'Xyzzy'; its classes are Alone, Alternating, "),
         ("Plain", "Plain is the class Plain, not a torch.nn.Module class"),
         ("function", "function is a function, not a torch.nn.Module class"),
         ("Needy", "cannot be built without arguments (TypeError: "),
@@ -195,9 +320,34 @@ def test_checking_a_path_runs_no_code_of_the_user(folder: Path) -> None:
         ("Failing", "failed on an input of shape (2, 3, 4, 4): RuntimeError: needs 7 channels"),
         ("Pair", "returns a tuple, not a tensor"),
         ("Mean", "does not map each element by itself: a result depends on other elements"),
-        ("MeanInTraining", "by itself while it trains: a result depends on other elements"),
+        (
+            "MeanInTraining",
+            "while it trains does not map each element by itself: a result depends",
+        ),
         ("Learned", "does not map each element by itself: a result depends on other elements"),
         ("MeanLater", "does not map each element by itself: a result depends on other"),
+        ("MeanAndMemory", "while it trains does not map each element by itself: a result depends"),
+        ("SeenNow", "while it trains does not map each element by itself: a result depends"),
+        ("SecondOfTwo", "does not map each element by itself: a result depends on other elements"),
+        ("Positives", "does not map each element by itself: a result depends on other elements"),
+        ("EveryOther", "does not map each element by itself: a result depends on where its"),
+        ("Alone", "does not map each element by itself: a result depends on how many elements"),
+        ("NaNInCompany", "does not map each element by itself: a result depends on other elements"),
+        ("NoNumber", "does not map each element by itself: a result depends on other elements"),
+        ("Alternating", "gives other results for the same values in the same state"),
+        ("PythonsNoise", "while it trains gives other results for the same values"),
+        ("MixedNoise", "while it trains does not map each element by itself: a result depends"),
+        ("OwnMixedNoise", "while it trains does not map each element by itself: a result depends"),
+        ("MixedGradient", "does not map each element by itself: a gradient depends on other"),
+        ("ClampingWithGradient", "changes its input in place, which training needs again"),
+        ("Uncopyable", "holds what cannot be copied, so that it cannot be tried out: TypeError"),
+        ("Meta", "changes torch's default device, which every run of this machine shares"),
+        ("Elsewhere", "moves its input from cpu to meta"),
+        (
+            "Settings",
+            "changes torch's search for anomalies and deterministic algorithms and use of oneDNN "
+            "and rounding of very small numbers, which",
+        ),
         ("Clamping", "changes its input in place, which training needs again; return a new ten"),
         ("Threads", "changes torch's number of threads, which every run of this machine shares"),
         ("Double", "changes torch's default dtype and gradient mode, which every run of this"),
@@ -221,7 +371,9 @@ def test_checking_a_path_leaves_torch_alone() -> None:
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("name", ["Snake", "Noisy", "OwnNoise", "Counting", "Keeping", "Step"])
+@pytest.mark.parametrize(
+    "name", ["Snake", "Noisy", "OwnNoise", "Counting", "Keeping", "SeenBefore", "Sqrt", "Step"]
+)
 def test_what_learns_draws_noise_or_counts_may_serve(name: str, folder: Path) -> None:
     """The trial draws nothing from torch's generator, and trains another module than its result."""
     before = torch.get_rng_state()
@@ -238,10 +390,15 @@ def test_modules_of_torch_may_serve(name: str) -> None:
 
 
 def _settings() -> tuple[object, ...]:
-    return torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
+    return (
+        torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
+        torch.get_default_device(), torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(), torch.is_anomaly_enabled(),
+        torch.backends.mkldnn.enabled, (torch.tensor([1e-38]) * 1e-3).item(),
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["Threads", "Double"])
+@pytest.mark.parametrize("name", ["Threads", "Double", "Meta", "Settings"])
 def test_settings_of_torch_are_put_back_after_a_refusal(name: str, folder: Path) -> None:
     before = _settings()
     with pytest.raises(UserError):
