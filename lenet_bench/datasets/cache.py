@@ -36,7 +36,7 @@ from lenet_bench.datasets.turns import take_turn
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 2  # increase it when decoding changes, so that older caches are not used
+_FORMAT = 3  # increase it when decoding changes, so that older caches are not used
 _LARGEST_HEADER = 4096  # bytes
 _TICK_NS = 2_000_000_000  # the coarsest clock of a file system is FAT's, two seconds
 

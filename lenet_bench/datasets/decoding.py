@@ -44,6 +44,8 @@ _TURNS = {
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
+_STRETCHED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies the grey of such a PNG by
+
 
 class UnfitError(Exception):
     """An image can be decoded but not used."""
@@ -116,13 +118,26 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         return _from_floats(image)
     if image.mode.startswith("I"):
         return _from_integers(image)
-    mode = "L" if image.mode in _GREY_MODES else "RGB"
+    raw = _raw_mode(image)  # asked before the pixels are loaded
+    mode = "L" if image.mode in _GREY_MODES or raw == "LA;16B" else "RGB"
+    transparent = image.info.get("transparency")
+    if raw == "RGB;16B" and transparent is not None:
+        raise UnfitError("a transparent colour of 16 bits a channel: convert it to 8 bits")
+    if isinstance(transparent, int) and raw in _STRETCHED:
+        # Pillow stretches the pixels to eight bits, but not the value that is transparent.
+        image.info["transparency"] = transparent * _STRETCHED[raw]
     if not image.has_transparency_data:
         return image.convert(mode)
     layer = image.convert("LA" if mode == "L" else "RGBA")
     white = Image.new(mode, layer.size, "white")
     white.paste(layer.convert(mode), mask=layer.getchannel("A"))
     return white
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How a PNG holds its pixels, in Pillow's words; empty where that does not matter."""
+    tiles = getattr(image, "tile", None)
+    return str(tiles[0][3]) if image.format == "PNG" and tiles else ""
 
 
 def _from_integers(image: Image.Image) -> Image.Image:
@@ -135,7 +150,7 @@ def _from_integers(image: Image.Image) -> Image.Image:
                 f"integers of {bits} bits, whose range is not defined: convert it to 8 or 16 bits "
                 "without sign"
             )
-        largest, inverted = 2**bits - 1, tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
+        largest, inverted = 2**bits - 1, _is_inverted(image)
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > largest:
         raise UnfitError("more than 16 bits a pixel: convert it to 8 bits")
@@ -147,6 +162,11 @@ def _from_integers(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values * 255 + largest // 2) // largest).astype(np.uint8))
 
 
+def _is_inverted(image: Image.Image) -> bool:
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return bool(tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO)
+
+
 def _from_floats(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
@@ -156,4 +176,6 @@ def _from_floats(image: Image.Image) -> Image.Image:
             f"floating-point values from {values.min():.4g} to {values.max():.4g}, allowed are 0 "
             "to 1: convert it to 8 or 16 bits"
         )
+    if image.format == "TIFF" and _is_inverted(image):
+        values = 1 - values
     return Image.fromarray(np.rint(values * 255).astype(np.uint8))

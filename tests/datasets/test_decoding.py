@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lenet_bench.datasets import DatasetError
-from lenet_bench.datasets.decoding import MAX_PIXELS, decode
+from lenet_bench.datasets.decoding import MAX_PIXELS, UnfitError, decode
 from tests.datasets.conftest import from_folder, picture
 
 Pixels = NDArray[np.uint8]
@@ -248,6 +248,62 @@ def test_colour_of_sixteen_bits(tmp_path: Path) -> None:
         + chunk(b"IEND", b"")
     )
     assert np.array_equal(decoded(tmp_path / "a.png"), values >> 8)
+
+
+def png(bits: int, colour_type: int, line: bytes, *chunks: bytes) -> bytes:
+    """A PNG whose lines are all the same, as wide as high."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    side = len(line) * 8 // (bits * channels)
+    header = struct.pack(">IIBBBBB", side, side, bits, colour_type, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress((b"\0" + line) * side))
+    return PNG + chunk(b"IHDR", header) + b"".join(chunks) + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("bits", "line", "transparent", "seen"),
+    [
+        (1, b"\x55", 0, [255] * 8),
+        (2, b"\x1b", 1, [0, 255, 170, 255]),  # 0 1 2 3
+        (4, b"\x5a", 5, [255, 170]),
+        (8, b"\x05\x0a", 5, [255, 10]),
+        (16, struct.pack(">HH", 300, 514), 300, [255, 2]),
+    ],
+)
+def test_a_transparent_grey_of_every_depth(
+    tmp_path: Path, bits: int, line: bytes, transparent: int, seen: list[int]
+) -> None:
+    """PNG, 11.3.2.1: the value is told in the image's own depth."""
+    key = chunk(b"tRNS", struct.pack(">H", transparent))
+    (tmp_path / "a.png").write_bytes(png(bits, 0, line, key))
+    assert decoded(tmp_path / "a.png")[0].tolist() == seen
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_refused(tmp_path: Path) -> None:
+    """Pillow keeps the upper eight, which several colours share."""
+    key = chunk(b"tRNS", struct.pack(">3H", 300, 301, 302))
+    line = struct.pack(">6H", 300, 301, 302, 256, 257, 258)
+    (tmp_path / "a.png").write_bytes(png(16, 2, line, key))
+    with pytest.raises(UnfitError, match="a transparent colour of 16 bits a channel: convert it"):
+        decode(tmp_path / "a.png")
+
+
+def test_grey_of_sixteen_bits_with_alpha_stays_grey(tmp_path: Path) -> None:
+    line = struct.pack(">4H", 300, 0, 40_000, 65_535)
+    (tmp_path / "a.png").write_bytes(png(16, 4, line))
+    assert decoded(tmp_path / "a.png").tolist() == [[255, 40_000 >> 8]] * 2
+
+
+def test_colour_of_sixteen_bits_with_alpha(tmp_path: Path) -> None:
+    line = struct.pack(">8H", 300, 301, 302, 0, 40_000, 514, 65_535, 65_535)
+    (tmp_path / "a.png").write_bytes(png(16, 6, line))
+    assert decoded(tmp_path / "a.png")[0].tolist() == [[255] * 3, [156, 2, 255]]
+
+
+def test_a_negative_of_floats_is_inverted(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    change_tag(tmp_path / "a.tif", 262, 0)  # photometric interpretation: 0 is white
+    assert np.array_equal(decoded(tmp_path / "a.tif"), 255 - np.arange(256).reshape(16, 16))
 
 
 def test_floats_from_0_to_1_are_scaled(tmp_path: Path) -> None:
