@@ -142,7 +142,7 @@ class Progress:
         self._show()
 
     def _say(self, line: str) -> None:
-        self._console.print(printable(line), markup=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, emoji=False, soft_wrap=True)
 
     def check_that_failures_are_recorded(self) -> None:
         """Make sure that nobody takes a run for anything else later on.

@@ -97,7 +97,7 @@ def show(jobs: Sequence[DictConfig], directory: Path, config: DictConfig, *, giv
     at_once = max(min(plan.workers, len(plan.stacks)), len(available_cores()) // threads)
     rate = measured_rate(at_once) / at_once * EFFICIENCY if on_cpu else None  # of each worker
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("stack", "runs", "activations", "seeds", "iterations", "time", "memory"):
         table.add_column(header, justify="left" if header in ("activations", "seeds") else "right")

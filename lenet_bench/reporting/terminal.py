@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pandas as pd
 from rich.console import Console
@@ -22,13 +23,16 @@ MOST_CLAIM_LINES = 5
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print a report. Lines are never broken, and the text is plain away from a terminal."""
     console = console or Console()
+    as_it_stands = partial(
+        console.print, markup=False, emoji=False, highlight=False, soft_wrap=True
+    )
     for line in report.damaged:
-        console.print(printable(f"DAMAGED {line}"), markup=False, highlight=False, soft_wrap=True)
+        as_it_stands(printable(f"DAMAGED {line}"))
     print_table(comparison_table(report.groups, report.keys), console, report.title)
     verdicts = [*verdict_lines(report.comparisons), *claim_lines(report.claims)]
     written = [f"wrote {path}" for path in report.paths]
     for line in [*verdicts, *report.troubles, *report.notes, *written]:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        as_it_stands(printable(line))
 
 
 def claim_lines(frame: pd.DataFrame) -> list[str]:

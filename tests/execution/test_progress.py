@@ -115,12 +115,12 @@ def test_failures_are_listed_with_their_reason(tmp_path: Path, clock: Clock) -> 
     with shown.training(30, 1, 1):
         shown.finished(
             [
-                Outcome(tmp_path / "a", "failed", {}, "its worker [red]died"),
+                Outcome(tmp_path / "a", "failed", {}, "its worker [red]:skull: died"),
                 Outcome(tmp_path / "b", "diverged", {}, "the loss was nan at iteration 7"),
                 Outcome(tmp_path / "c", "finished", {}),
             ]
         )
-    assert "a failed: its worker [red]died\n" in text.getvalue()
+    assert "a failed: its worker [red]:skull: died\n" in text.getvalue()
     assert "b diverged: the loss was nan at iteration 7\n" in text.getvalue()
     assert "c finished" not in text.getvalue()
 

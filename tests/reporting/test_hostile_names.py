@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -128,7 +129,29 @@ def test_no_name_decides_where_a_report_is_written(sweep: Path, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["sweep"]
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("hard_swish 0.1 a: b", "hard_swish 0.1 a: b"),
+        ("_x_ a_ __b__", "&#95;x&#95; a&#95; &#95;&#95;b&#95;&#95;"),
+        ("www.evil.example", "www&#46;evil.example"),
+        ("@everyone", "&#64;everyone"),
+        (":smiley: 1:2:3", "&#58;smiley: 1&#58;2:3"),
+    ],
+)
+def test_githubs_own_markdown_of_others_is_text(text: str, seen: str) -> None:
+    """Emphasis by underscores, bare addresses, mentions and emoji; words stay as they are."""
+    assert markdown_text(text) == seen
+
+
+def test_names_in_colons_are_no_emoji_in_the_terminal(report: Report) -> None:
+    stream = io.StringIO()
+    named = replace(report, paths=(Path(":smiley:[bold]"),))
+    print_report(named, Console(file=stream, width=80))
+    assert ":smiley:[bold]" in stream.getvalue()
+
+
 def test_markdown_of_others_is_text() -> None:
     table = make_table(["a"], [[markdown_text("[x](http://y) <b> `c` a|b \\")]])
     *_, row = as_markdown(table).splitlines()
-    assert row == ("| &#91;x&#93;(http://y) &#60;b&#62; &#96;c&#96; a&#124;b &#92; |")
+    assert row == ("| &#91;x&#93;(http&#58;//y) &#60;b&#62; &#96;c&#96; a&#124;b &#92; |")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +20,10 @@ from lenet_bench.reporting.templates import render
 Kind = Literal["word", "number", "sentence"]
 """What a column holds: numbers stand on the right in HTML, and only sentences are broken there."""
 
-_MARKUP = frozenset("\\`*[]<>&|~$!#")
+# What GitHub's Markdown acts on. An underscore within a word is none, nor most colons and dots.
+_MARKUP = re.compile(
+    r"[\\`*\[\]<>&|~$!#@]|(?<![^\W_])_|_(?![^\W_])|:(?=//|[\w+-]+:)|(?<=www)\.", re.IGNORECASE
+)
 
 UNBROKEN_WIDTH = 10_000
 """Columns of a terminal that no line of a table reaches."""
@@ -119,7 +123,7 @@ def as_markdown(table: Table) -> str:
 
 def markdown_text(text: str) -> str:
     """Text of others for a cell of a Markdown table: no link, HTML or formatting comes of it."""
-    return "".join(f"&#{ord(letter)};" if letter in _MARKUP else letter for letter in text)
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 def as_html(table: Table) -> Markup:
