@@ -93,11 +93,6 @@ def _understand(overrides: Sequence[str], composer: Composer) -> tuple[Request |
         problems += wrong
     if composed.hydra.mode == RunMode.RUN:
         problems += _problems_of_sweeps(given.values())
-    elif "hydra.run.dir" in given:
-        problems.append(
-            f"{given['hydra.run.dir'].text}: is for single runs, with hydra.mode=RUN; "
-            "the directory of a sweep is hydra.sweep.dir"
-        )
     elif str(composed.hydra.sweeper._target_).endswith(".BasicSweeper"):
         problems += _problems_of_intervals(given.values())
         problems += _problems_of_number(given.values(), composed.hydra)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_bench.common.text import printable
@@ -132,6 +133,9 @@ def _values_of(node: Any, names: tuple[str, ...], path: str) -> Iterator[tuple[s
             yield from _values_of(item, names, path)
 
 
+_DIRECTORY_OF_A_RUN = "${hydra.sweep.dir}/${hydra.sweep.subdir}"  # as in conf/config.yaml
+
+
 def _problems_of_folders(hydra: DictConfig) -> Iterator[str]:
     raw: Any = OmegaConf.to_container(hydra, resolve=False)
     inside = raw["output_subdir"]
@@ -145,6 +149,12 @@ def _problems_of_folders(hydra: DictConfig) -> Iterator[str]:
         yield (
             f"hydra.sweep.subdir={_shortened(run)}: must be the name of a folder in the sweep "
             "directory, or be left out"
+        )
+    single = str(raw["run"]["dir"])
+    if hydra.mode != RunMode.RUN and single != _DIRECTORY_OF_A_RUN:
+        yield (
+            f"hydra.run.dir={_shortened(single)}: is for single runs, with hydra.mode=RUN; "
+            "the directory of a sweep is hydra.sweep.dir"
         )
     for key, value in (("sweep", raw["sweep"]["dir"]), ("run", raw["run"]["dir"])):
         if problem := _problem_of_path(_without_interpolations(str(value))):

@@ -98,6 +98,14 @@ def test_hydras_forms_of_a_header_are_taken(
     ]
 
 
+def test_a_preset_cannot_set_the_directory_of_a_single_run(
+    mine: Callable[[str | bytes], Answer],
+) -> None:
+    """In a sweep it would do nothing."""
+    answer = mine("# @package _global_\nhydra:\n  run:\n    dir: elsewhere\n")
+    assert answer.problems[0].startswith("hydra.run.dir=elsewhere: is for single runs, with hydra")
+
+
 def test_a_preset_may_refer_to_itself_and_to_others(
     mine: Callable[[str | bytes], Answer],
 ) -> None:
