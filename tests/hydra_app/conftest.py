@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,12 +57,24 @@ for line in sys.stdin:
 """
 
 
+def lying_in(folder: Path) -> dict[str, bytes | str | None]:
+    """All that lies in a folder: the bytes of files, where links lead, `None` for what is neither."""
+
+    def content(path: Path) -> bytes | str | None:
+        if path.is_symlink():
+            return str(path.readlink())
+        return path.read_bytes() if path.is_file() else None
+
+    return {str(path.relative_to(folder)): content(path) for path in sorted(folder.rglob("*"))}
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command line led to."""
 
     text: str
     folder: Path
+    before: Mapping[str, bytes | str | None]
 
     @property
     def code(self) -> int:
@@ -86,11 +98,11 @@ class Answer:
         return [line.strip() for line in self.text.splitlines() if line.startswith("  ")]
 
     def is_refusal(self) -> None:
-        """A mistake: said in words, exit code 1, nothing left, nothing heavy loaded."""
+        """A mistake: said in words, exit code 1, nothing written, nothing heavy loaded."""
         assert "Traceback" not in self.text, self.text
         assert "CODE 1 TORCH False" in self.text, self.text
         assert self.text.startswith("lenet-bench: "), self.text
-        assert list(self.folder.iterdir()) == [], self.text
+        assert lying_in(self.folder) == self.before, self.text
 
 
 class Command:
@@ -114,10 +126,11 @@ class Command:
         """Ask from a folder that is not empty."""
         assert self.process.stdin
         assert self.process.stdout
+        before = lying_in(folder)
         print(
             json.dumps([arguments, str(folder), environment]), file=self.process.stdin, flush=True
         )
-        return Answer(json.loads(self.process.stdout.readline()), folder)
+        return Answer(json.loads(self.process.stdout.readline()), folder, before)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from lenet_bench.datasets import DatasetError, load
 from lenet_bench.datasets.unpacking import unpack
 from lenet_bench.records.checkpoint import DamagedCheckpointError, read_checkpoint
 from tests.fabricate import descent, write_run
-from tests.hydra_app.conftest import Command
+from tests.hydra_app.conftest import Command, lying_in
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 HEADING = "## Inputs that are refused"
@@ -165,8 +165,12 @@ RUNS: Mapping[str, Change] = {
 }
 
 
-def of_command(arguments: str, _: Path, command: Command) -> str:
-    answer = command(*shlex.split(arguments))
+def of_command(arguments: str, folder: Path, command: Command) -> str:
+    earlier = folder / "runs" / "earlier"  # where it would write
+    write_run(earlier, "one", descent(30, 0), seed=0)
+    for name in ("plan.json", "sweep.json", "summary.csv", "report.html"):
+        (earlier / name).write_text(name)
+    answer = command.within(folder, *shlex.split(arguments), "hydra.sweep.dir=runs/earlier")
     answer.is_refusal()
     (problem,) = answer.problems
     return problem
@@ -188,8 +192,10 @@ def of_folder(name: str, folder: Path, _: Command) -> str:
         for index, pixels in enumerate(noise):
             Image.fromarray(pixels).save(folder / "train" / label / f"{index}.png")
     FOLDERS[name](folder)
+    before = lying_in(folder)
     with pytest.raises(DatasetError) as refused:
         load(name="image_folder", root=folder, size=16, validation_size=4, split_seed=0)
+    assert lying_in(folder) == before
     return str(refused.value)
 
 
@@ -198,24 +204,29 @@ def of_archive(name: str, folder: Path, _: Command) -> str:
     member.type, member.linkname = ARCHIVES[name][1:]
     with tarfile.open(folder / "a.tar.gz", "w:gz") as archive:
         archive.addfile(member, io.BytesIO())
+    before = lying_in(folder)
     with pytest.raises(DatasetError) as refused:
         unpack(folder / "a.tar.gz", folder)
-    assert [path.name for path in folder.iterdir()] == ["a.tar.gz"]
+    assert lying_in(folder) == before
     return str(refused.value)
 
 
 def of_checkpoint(name: str, folder: Path, _: Command) -> str:
     CHECKPOINTS[name](folder)
+    before = lying_in(folder)
     with pytest.raises(DamagedCheckpointError) as refused:
         read_checkpoint(folder / "stack-0.ckpt")
+    assert lying_in(folder) == before
     return str(refused.value)
 
 
 def of_run(name: str, folder: Path, _: Command) -> str:
     write_run(folder, "good", descent(120, 1), seed=1)
     RUNS[name](write_run(folder, "bad", descent(120, 0)))
+    before = lying_in(folder)
     with pytest.raises(UserError) as refused:
         load_sweep(folder)
+    assert lying_in(folder) == before
     # The rest is the same for each: train it again, or remove it.
     return str(refused.value).partition(". 1 of 2 runs")[0]
 
