@@ -117,9 +117,9 @@ def _gather(
 
 
 def distinct_runs(sweep: Sweep) -> tuple[Sweep, list[str]]:
-    """Drop repetitions: the same configuration and seed is one sample, however often it was run.
+    """Leave out repetitions: the same configuration and seed is one sample, however often trained.
 
-    Of equal runs the one that finished is kept, else the one that got furthest, else the latest.
+    Of such runs one that finished is kept, else the one that got furthest; of several, the last.
 
     Returns:
         The sweep without repetitions, and a note for each run that was left out.
@@ -129,9 +129,11 @@ def distinct_runs(sweep: Sweep) -> tuple[Sweep, list[str]]:
     worth = runs.assign(finished=runs["status"] == "finished", order=np.arange(len(runs)))
     worth = worth.sort_values(["finished", "iteration", "order"], na_position="first")
     repeated = worth.duplicated(keys, keep="last").sort_index()
+    directory = runs["directory"]
+    kept = worth.groupby(keys, dropna=False, observed=True)["directory"].transform("last")
     notes = [
-        f"{directory}: repeats a run (same configuration and seed) and is left out"
-        for directory in runs.loc[repeated, "directory"]
+        f"{directory[row]}: left out, because {kept[row]} has the same configuration and seed"
+        for row in runs.index[repeated]
     ]
     return (sweep.select(~repeated) if repeated.any() else sweep), notes
 
@@ -161,9 +163,10 @@ def draw_figures(sweep: Sweep, summary: pd.DataFrame, notes: list[str]) -> dict[
     described = [figures.alternative_text(figure) for figure in by_name.values() if figure]
     if letters := figures.letters_without_font(described):
         codes = " ".join(map(figures.escaped, letters))
+        fonts = " and ".join(figures.fonts_to_install(letters)) or "a font that has these letters"
         notes.append(
-            f"no font on this machine has {' '.join(letters)}: figures show {codes}; install a "
-            "font with these letters, such as Noto Sans, and make the report again"
+            f"no font on this machine has {' '.join(letters)}: figures show {codes}; "
+            f"install {fonts}, and make the report again"
         )
     return by_name
 

@@ -58,7 +58,7 @@ for line in sys.stdin:
 
 
 def lying_in(folder: Path) -> dict[str, bytes | str | None]:
-    """All that lies in a folder: the bytes of files, where links lead, `None` for what is neither."""
+    """All that lies in a folder: bytes of files, where links lead, `None` for what is neither."""
 
     def content(path: Path) -> bytes | str | None:
         if path.is_symlink():

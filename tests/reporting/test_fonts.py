@@ -5,11 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib.font_manager
+import numpy as np
 import pytest
+from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
+from matplotlib.textpath import TextPath
 
 from lenet_bench.records.loading import load_sweep
-from lenet_bench.reporting.figures.fonts import drawable, families, letters_without_font
+from lenet_bench.reporting.figures.fonts import (
+    drawable,
+    families,
+    fonts_to_install,
+    letters_without_font,
+)
 from lenet_bench.reporting.report import write_report
 from tests.fabricate import descent, write_run
 from tests.reporting.drawing import all_text, every_figure
@@ -35,6 +43,40 @@ def test_a_letter_is_drawn_with_another_font_or_escaped() -> None:
     assert letters_without_font(["a", f"{NOWHERE}b{NOWHERE}"]) == NOWHERE
     assert drawable("±é λ") == "±é λ"
     assert families("±é λ") == ["DejaVu Sans"]
+
+
+def test_a_right_to_left_name_is_drawn_right_to_left() -> None:
+    """The shapes of two Hebrew letters, each drawn alone, lie in the order of their reading."""
+    first, second = "\N{HEBREW LETTER ALEF}", "\N{HEBREW LETTER BET}"
+    both = TextPath((0, 0), drawable(f"{first}{second}")).vertices
+    left, right = (TextPath((0, 0), letter).vertices for letter in (second, first))
+    assert len(both) == len(left) + len(right)
+    np.testing.assert_allclose(both[: len(left)], left)
+    moved = both[len(left) :] - right
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[0], moved.shape), atol=1e-6)
+    assert moved[0][0] > left[:, 0].max() - left[:, 0].min()
+
+
+@pytest.mark.parametrize(
+    ("letters", "fonts"),
+    [
+        (f"{WAVE}\N{HANGUL SYLLABLE HAN}", ["Noto Sans CJK"]),
+        ("\N{DEVANAGARI LETTER KA}\N{THAI CHARACTER KO KAI}",
+         ["Noto Sans Devanagari", "Noto Sans Thai"]),
+        ("\N{TIBETAN LETTER SA}", ["Noto Serif Tibetan"]),
+        ("\N{GRINNING FACE}", ["Symbola"]),
+        (NOWHERE, []),
+    ],
+)  # fmt: skip
+def test_a_font_is_named_that_has_the_letters(letters: str, fonts: list[str]) -> None:
+    assert fonts_to_install(letters) == fonts
+
+
+def test_a_font_of_one_weight_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    """STIX has no weight of 900; matplotlib would say so on standard error."""
+    families("\N{CJK UNIFIED IDEOGRAPH-6CE2}")  # all fonts are known
+    matplotlib.font_manager.findfont(FontProperties(family="STIXSizeOneSym", weight=900))
+    assert "findfont" not in caplog.text
 
 
 @pytest.mark.filterwarnings("error")  # of matplotlib, about glyphs that are missing

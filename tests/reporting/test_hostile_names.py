@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import shutil
@@ -16,11 +17,15 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from lenet_bench.reporting.report import write_report
+from lenet_bench.analysis.summary import summarise
+from lenet_bench.records.loading import load_sweep
+from lenet_bench.reporting.figures import save
+from lenet_bench.reporting.report import draw_figures, write_report
 from lenet_bench.reporting.result import Report
 from lenet_bench.reporting.tables.table import as_markdown, make_table, markdown_text
 from lenet_bench.reporting.terminal import print_report
 from tests.fabricate import configuration, descent, set_preset, write_run
+from tests.reporting.drawing import all_text
 
 BAD = "=1+1;$x^{2$\x1b[31m<img src=x onerror=alert(1)>\u202e[red]{{ 7*7 }}"
 WORSE = '@b|*c*\n2$\\frac$&amp;;=cmd"onload="alert(2)'
@@ -116,6 +121,40 @@ def test_figures_show_dollar_signs_and_are_sound(report: Report, sweep: Path) ->
     assert len(figures) == 3
     for path in figures:
         assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314, our own
+
+
+DOLLARS = ("$", "$x^$", "\\", "$\\frac$", "a_$x^2$_b", "\\$")
+
+
+@pytest.mark.parametrize(
+    ("names", "roots", "gains", "count"),
+    [(DOLLARS, ("$$", "$x_$"), (1.0,), 4), (("$x^$",), ("$$",), (0.5, 1.0), 5)],
+    ids=["varied", "alone"],
+)
+def test_dollars_and_backslashes_are_drawn_as_they_are_typed(
+    tmp_path: Path,
+    names: tuple[str, ...],
+    roots: tuple[str, ...],
+    gains: tuple[float, ...],
+    count: int,
+) -> None:
+    """At curves, in legends, headings of panels and captions; the second has a phase diagram."""
+    products = itertools.product(names, roots, (0.01, 0.1, 1.0), gains)
+    for number, (name, root, lr, gain) in enumerate(products):
+        data = {"name": "image_folder", "root": f"/d/{root}"}
+        write_run(
+            tmp_path, str(number), descent(20, 0, rate=9), lr=lr, dead={"fc1": 0.2},
+            activation={"name": "custom", "path": f"mine:{name}"}, fingerprint=root,
+            init={**configuration()["init"], "gain": gain},
+            dataset={**configuration()["dataset"], **data},
+        )  # fmt: skip
+    sweep = load_sweep(tmp_path)
+    drawn = {key: one for key, one in draw_figures(sweep, summarise(sweep), []).items() if one}
+    assert len(drawn) == count
+    for key, figure in drawn.items():
+        assert save(figure, Path("figure.svg"))
+        shown = all_text(figure) if len(names) > 1 else ""
+        assert all(text in shown for text in (*names, *roots) if len(names) > 1), key
 
 
 def test_no_name_decides_where_a_report_is_written(sweep: Path, tmp_path: Path) -> None:

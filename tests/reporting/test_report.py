@@ -106,7 +106,8 @@ def test_repeated_runs_count_once(tmp_path: Path) -> None:
     kept, notes = distinct_runs(load_sweep([tmp_path / "first", tmp_path / "second"]))
     assert list(kept.runs["sweep"]) == ["second", "second"]
     assert len(notes) == 2
-    assert str(tmp_path / "first" / "r0") in notes[0]
+    first, second = tmp_path / "first" / "r0", tmp_path / "second" / "r0"
+    assert notes[0] == (f"{first}: left out, because {second} has the same configuration and seed")
 
 
 def test_verdicts_are_printed_written_and_shown(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ it.
 from __future__ import annotations
 
 from lenet_bench.reporting.figures.dead_fraction import dead_fraction
-from lenet_bench.reporting.figures.fonts import escaped, letters_without_font
+from lenet_bench.reporting.figures.fonts import escaped, fonts_to_install, letters_without_font
 from lenet_bench.reporting.figures.learning_rate import has_learning_rates, learning_rate
 from lenet_bench.reporting.figures.phase_diagram import phase_diagram, phase_key
 from lenet_bench.reporting.figures.stylesheet import alternative_text, save, style
@@ -21,6 +21,7 @@ __all__ = [
     "alternative_text",
     "dead_fraction",
     "escaped",
+    "fonts_to_install",
     "has_learning_rates",
     "learning_rate",
     "letters_without_font",

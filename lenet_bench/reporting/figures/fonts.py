@@ -6,6 +6,8 @@ draw it with. Text in the letters of the figures' own font is not changed.
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from collections.abc import Iterable
 from functools import cache
 
@@ -18,6 +20,20 @@ FONT = "DejaVu Sans"
 
 # Boxes in place of letters, and parts of formulas.
 _NO_LETTERS = ("Last Resort", "STIXNonUnicode", "STIXSize", "cm")
+
+# By the first word of a letter's name in Unicode. No font has the letters of all scripts.
+_CJK = "BOPOMOFO CJK FULLWIDTH HALFWIDTH HANGUL HIRAGANA IDEOGRAPHIC KATAKANA"
+_NOTO_SANS = (
+    "ARABIC ARMENIAN BENGALI CHEROKEE DEVANAGARI ETHIOPIC GEORGIAN GUJARATI GURMUKHI HEBREW "
+    "JAVANESE KANNADA KHMER LAO MALAYALAM MONGOLIAN MYANMAR ORIYA SINHALA SYRIAC TAMIL TELUGU "
+    "THAANA THAI"
+)
+_FONT_OF_SCRIPT = {
+    **dict.fromkeys(_CJK.split(), "Noto Sans CJK"),
+    **{script: f"Noto Sans {script.title()}" for script in _NOTO_SANS.split()},
+    **dict.fromkeys(("CYRILLIC", "GREEK", "LATIN"), "Noto Sans"),
+    "TIBETAN": "Noto Serif Tibetan",
+}
 
 
 def drawable(text: str) -> str:
@@ -46,9 +62,32 @@ def letters_without_font(texts: Iterable[str]) -> str:
     return "".join(sorted({letter for text in texts for letter in text if not _family(letter)}))
 
 
+def fonts_to_install(letters: str) -> list[str]:
+    """Free fonts that have these letters, as far as they are of a script that is in wide use.
+
+    Emoji count as a script: matplotlib cannot draw fonts of coloured pictures, but Symbola.
+    """
+    found = []
+    for letter in letters:
+        script = unicodedata.name(letter, "").partition(" ")[0]
+        if unicodedata.category(letter) == "So" and ord(letter) > 0xFFFF:
+            found.append("Symbola")
+        elif script in _FONT_OF_SCRIPT:
+            found.append(_FONT_OF_SCRIPT[script])
+    return list(dict.fromkeys(found))
+
+
 def escaped(letter: str) -> str:
-    """The letter as Python escapes it, backslash, u and its number."""
+    r"""The letter as Python writes it in ASCII: `\u6ce2` for U+6CE2, `\U0001f600` above U+FFFF."""
     return letter.encode("unicode_escape").decode()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether matplotlib says more than that a font has one weight, as many have."""
+    return "Failed to find font weight" not in str(record.msg)
+
+
+logging.getLogger("matplotlib.font_manager").addFilter(_is_news)
 
 
 @cache

@@ -93,7 +93,8 @@ def text_width(text: str, size: float) -> float:
     """The inches that a line of text takes."""
     text = drawable(text)
     font = FontProperties(family=families(text), size=size)
-    return float(TextPath((0, 0), text, prop=font).get_extents().width) / 72
+    with style():  # dollar signs are no formula here either
+        return float(TextPath((0, 0), text, prop=font).get_extents().width) / 72
 
 
 def alternative_text(figure: Figure) -> str:
