@@ -35,6 +35,7 @@ from lenet_bench.hydra_app.plain import plain
 from lenet_bench.records.run_directory import Run, read_status
 from lenet_bench.training.loop import train_stack
 from lenet_bench.training.recording import Outcome
+from tests import warm
 
 _caches = tempfile.TemporaryDirectory(prefix="lenet-bench-tests-")
 for _variable in ("HYPOTHESIS_STORAGE_DIRECTORY", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
@@ -219,6 +220,7 @@ def lenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singlet
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     # A process that has loaded all the libraries has other threads; its memory is left alone.
     monkeypatch.setattr(local, "keep_memory", lambda: None)
+    monkeypatch.setattr("multiprocessing.util.spawnv_passfds", warm.spawn_from(warm.server()))
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["lenet-bench", *last_of_each(arguments)])

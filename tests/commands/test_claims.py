@@ -23,6 +23,7 @@ from lenet_bench.common.errors import UserError
 from lenet_bench.records import schema
 from lenet_bench.records.run_directory import read_status
 from lenet_bench.records.schema import names
+from tests import warm
 from tests.claims.made_up import ROOT, rounds, sweep
 from tests.fabricate import descent, write_run
 
@@ -227,7 +228,7 @@ def test_the_command_of_the_last_line_goes_on_where_it_was(tmp_path: Path) -> No
     command = [sys.executable, "-m", "lenet_bench.commands.claims"]
     output = tmp_path / "claims"
     sweep = output / "sigmoid_tanh_relu"
-    with subprocess.Popen(
+    with warm.Popen(
         [*command, *arguments, "--output", str(output), "--only", "sigmoid_slower"],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     ) as process:  # fmt: skip
@@ -245,9 +246,7 @@ def test_the_command_of_the_last_line_goes_on_where_it_was(tmp_path: Path) -> No
     rows = {run: (run / "train.csv").read_bytes() for run in runs}
 
     _, _, again = text.splitlines()[-1].partition("To go on: lenet-bench-claims ")
-    done = subprocess.run(
-        [*command, *shlex.split(again)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = warm.run([*command, *shlex.split(again)], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for run in runs:
         status = read_status(run)

@@ -18,8 +18,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
     """Start commands; whatever of them is left is ended."""
     started: list[Sweep] = []
 
-    def begin(*arguments: str) -> Sweep:
-        started.append(Sweep(tmp_path, *last_of_each(arguments)))
+    def begin(*arguments: str, truly: bool = False) -> Sweep:
+        started.append(Sweep(tmp_path, *last_of_each(arguments), truly=truly))
         return started[-1]
 
     yield begin

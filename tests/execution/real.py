@@ -10,20 +10,34 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from tests import warm
+
 
 class Sweep:
-    """The real command, in a process group of its own."""
+    """The real command, in a process group of its own.
+
+    Args:
+        folder: Where it is started; the sweep is to lie in `sweep`.
+        arguments: Of the command.
+        environment: Variables besides those of this process.
+        truly: Whether it and its workers are started truly, not as `tests.warm` does.
+    """
 
     def __init__(
-        self, folder: Path, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+        self,
+        folder: Path,
+        *arguments: str,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        truly: bool = False,
     ) -> None:
         self.folder = folder / "sweep"
         self.errors = folder / "stderr"
+        popen = subprocess.Popen if truly else warm.Popen
         with self.errors.open("w") as errors:
-            self.process = subprocess.Popen(
+            self.process = popen(
                 [sys.executable, "-m", "lenet_bench", *arguments],
                 cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+                env={**os.environ, **environment},
             )  # fmt: skip
 
     @property
@@ -42,15 +56,17 @@ class Sweep:
         return len(table.read_text().splitlines()) - 1 if table.exists() else 0
 
     def workers(self) -> list[int]:
-        """Process ids of the spawned workers."""
+        """Process ids of the workers."""
         found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = stat.read_text().rpartition(")")[2].split()
                 command = stat.with_name("cmdline").read_bytes()
+                name = stat.with_name("comm").read_text().strip()
             except OSError:
                 continue  # it ended meanwhile
-            if int(fields[1]) == self.process.pid and b"spawn_main" in command:
+            is_worker = b"spawn_main" in command or name == warm.WORKER
+            if int(fields[1]) == self.process.pid and is_worker:
                 found.append(int(stat.parent.name))
         return sorted(found)
 

@@ -17,34 +17,43 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lenet_bench.common.lock import LOCK_FILE
 from lenet_bench.records.run_directory import read_status
+from tests import warm
 from tests.conftest import last_of_each
 from tests.execution.real import Sweep, alive
 from tests.faults import preload, read_only, remount, small_disk, without_root_rights
-from tests.torture.commands import Server
 
 TABLES = ("train.csv", "evaluation.csv", "layers.csv")
 SHORT = (
     "activation=relu,sigmoid", "seed=0,1", "iterations=600", "probe.every=0", "batch_size=16",
-    "device=cpu", "evaluate.every=300", "hydra.launcher.workers=2", "hydra.sweep.dir=sweep",
+    "device=cpu", "evaluate.every=300", "model.channels=[2,2]", "model.hidden=[8]",
+    "hydra.launcher.workers=2", "hydra.sweep.dir=sweep",
 )  # fmt: skip
 
 
 def run(
-    folder: Path, *arguments: str, before: str = "true", prefix: list[str] | None = None
+    folder: Path, *arguments: str, before: str = "", prefix: list[str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The command, from a shell that has done something `before`, such as setting a limit."""
+    """The command; started truly where a shell does something `before`, such as setting a limit.
+
+    Args:
+        folder: Where it is started.
+        arguments: Of the command.
+        before: What the shell does; `true` for nothing.
+        prefix: A command that gets the shell and its arguments.
+    """
+    command = [sys.executable, "-m", "lenet_bench", *last_of_each(arguments)]
+    if not before and prefix is None:
+        return warm.run(command, cwd=folder)
     return subprocess.run(
-        [*(prefix or []), "sh", "-c", f'{before}; exec "$@"', "sh",
-         sys.executable, "-m", "lenet_bench", *last_of_each(arguments)],
+        [*(prefix or []), "sh", "-c", f'{before or "true"}; exec "$@"', "sh", *command],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -57,29 +66,25 @@ def contents(sweep: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tables of `SHORT`, trained without any fault."""
+    """The tables of `SHORT`, trained without any fault, by processes that are started truly."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = run(folder, *SHORT)
+    done = run(folder, *SHORT, before="true")
     assert done.returncode == 0, done.stderr
     return contents(folder / "sweep")
 
 
-@pytest.fixture(scope="module")
-def goes_on(
-    undisturbed: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Path], None]]:
+@pytest.fixture
+def goes_on(undisturbed: dict[str, bytes]) -> Callable[[Path], None]:
     """`goes_on(folder)`: the same command completes, as if nothing had happened."""
-    arguments = [text for text in SHORT if not text.startswith("hydra.sweep.dir=")]
-    with Server(tmp_path_factory.mktemp("server"), counted=False) as server:
 
-        def complete(folder: Path) -> None:
-            done = server.run(arguments, folder / "sweep")
-            assert done.code == 0, done.output
-            assert contents(folder / "sweep") == undisturbed
+    def complete(folder: Path) -> None:
+        done = run(folder, *SHORT)
+        assert done.returncode == 0, done.stderr
+        assert contents(folder / "sweep") == undisturbed
 
-        yield complete
+    return complete
 
 
 # --- signals --------------------------------------------------------------------------------------
@@ -108,7 +113,9 @@ def test_a_signal_saves_and_ends_with_its_code(
 def test_a_signal_while_composing_is_no_traceback(
     start: Callable[..., Sweep], number: signal.Signals
 ) -> None:
-    sweep = start("seed=range(2000)", "iterations=20", "hydra.sweep.dir=sweep")
+    sweep = start(
+        "seed=range(2000)", "iterations=20", "hydra.sweep.dir=sweep", truly=number == signal.SIGINT
+    )
     sweep.wait_until(lambda: "composing" in sweep.text)
     sweep.process.send_signal(number)
     assert sweep.process.wait(60) == 128 + number, sweep.text
@@ -119,7 +126,7 @@ def test_a_signal_while_composing_is_no_traceback(
 def test_a_hangup_that_nohup_ignores_stays_ignored(start: Callable[..., Sweep]) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the command inherits it
     try:
-        sweep = start(*SHORT)
+        sweep = start(*SHORT, truly=True)
     finally:
         signal.signal(signal.SIGHUP, before)
     sweep.wait_until_training(4)
@@ -132,7 +139,8 @@ def test_a_second_signal_ends_a_command_without_workers_at_once(
     start: Callable[..., Sweep],
 ) -> None:
     """It is stopped in its first moment of saving, by a process that is halted meanwhile."""
-    sweep = start(*SHORT, "iterations=1000000", "hydra.launcher.workers=1")
+    slow = ("model.channels=[6,16]", "model.hidden=[120,84]", "hydra.launcher.workers=1")
+    sweep = start(*SHORT, *slow, "iterations=1000000", truly=True)
     sweep.wait_until(lambda: bool(sweep.runs) and bool(sweep.rows(sweep.runs[0])))
     sweep.process.send_signal(signal.SIGSTOP)
     sweep.process.send_signal(signal.SIGTERM)
@@ -179,7 +187,7 @@ def test_a_killed_command_leaves_nothing_behind_and_goes_on(
 ) -> None:
     """No worker, no shared memory, no temporary file; the lock is free at once."""
     before = shared()
-    sweep = start(*SHORT)
+    sweep = start(*SHORT, truly=True)
     sweep.wait_until_training(4)
     workers = sweep.workers()
     assert len(workers) == 2
@@ -293,7 +301,7 @@ def test_a_disk_that_breaks_in_mid_sweep(
     environment = {
         **preload(tmp_path, FAILING_WRITES), "FAIL_IF": str(switch), "FAIL_WITH": str(number),
     }  # fmt: skip
-    sweep = Sweep(tmp_path, *SHORT, environment=environment)
+    sweep = Sweep(tmp_path, *SHORT, environment=environment, truly=True)
     try:
         sweep.wait_until_training(4)
         switch.touch()

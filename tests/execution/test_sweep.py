@@ -58,7 +58,7 @@ def test_ctrl_c_leaves_complete_rows(start: Callable[..., Sweep], to_all: bool) 
 
 def test_ctrl_c_while_workers_start_up_is_no_failure(start: Callable[..., Sweep]) -> None:
     """They do not listen yet: what ends them is the signal that the command passes on."""
-    sweep = start(*LONG, "seed=0,1")
+    sweep = start(*LONG, "seed=0,1", truly=True)
     sweep.wait_until(lambda: len(sweep.workers()) == 2)
     os.killpg(sweep.process.pid, signal.SIGINT)
     assert sweep.process.wait(60) == 130, sweep.text

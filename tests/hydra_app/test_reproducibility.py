@@ -17,6 +17,7 @@ import torch
 from lenet_bench import datasets
 from lenet_bench.records.configuration import read_configuration
 from lenet_bench.records.run_directory import read_status
+from tests import warm
 from tests.conftest import Lenet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,7 @@ def test_the_bytes_of_a_reproducible_run_depend_on_no_other(lenet: Lenet, tmp_pa
     arguments = (*TINY, *HARD, "activation=rrelu,prelu", "seed=0,1")
     command = [sys.executable, "-m", "lenet_bench", *arguments]
     killed = tmp_path / "runs" / "killed"
-    with subprocess.Popen(
+    with warm.Popen(
         [*command, "hydra.launcher.workers=1", f"hydra.sweep.dir={killed}"],
         cwd=tmp_path, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from lenet_bench.records.run_directory import read_status
+from tests import warm
 from tests.conftest import Lenet
 from tests.hydra_app.conftest import Command
 
@@ -257,7 +258,7 @@ def test_the_last_line_after_ctrl_c_goes_on(tmp_path: Path) -> None:
     arguments.append("iterations=100000")
     start = [sys.executable, "-m", "lenet_bench"]
     quoted = "hydra.sweep.dir='runs/my sweep, 1'"
-    process = subprocess.Popen(
+    process = warm.Popen(
         [*start, *arguments, quoted], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     table = tmp_path / "runs" / "my sweep, 1"

@@ -24,6 +24,7 @@ from lenet_bench.execution.options import EngineOptions
 from lenet_bench.execution.verification import StoredStack, choose_stacks
 from lenet_bench.records.provenance import commit, source_digest, versions
 from lenet_bench.records.run_directory import Run
+from tests import warm
 from tests.conftest import Configure
 from tests.faults import read_only, without_root_rights
 from tests.hydra_app.conftest import Command
@@ -225,7 +226,7 @@ def test_a_sweep_that_is_being_trained_is_refused(
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing(trained: Path, tmp_path: Path) -> None:
-    with subprocess.Popen(
+    with warm.Popen(
         [sys.executable, "-m", "lenet_bench", "verify", str(trained)],
         cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -32,6 +32,7 @@ from lenet_bench.records.run_directory import (
     read_status,
 )
 from lenet_bench.records.schema import TrainRow
+from tests import warm
 from tests.conftest import Configure, train
 from tests.fabricate import configuration
 
@@ -272,10 +273,9 @@ SWEEP = (
 
 def command(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     """`lenet-bench`, started in a folder as from a terminal: in a process group of its own."""
-    return subprocess.Popen(
+    return warm.Popen(
         [sys.executable, "-m", "lenet_bench", *SWEEP, *overrides],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # two threads crawl where cores are taken
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

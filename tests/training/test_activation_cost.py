@@ -35,6 +35,7 @@ from lenet_bench.training.activation_cost import (
     summarise,
     tasks,
 )
+from tests import warm
 
 WHERE_AND_PASS = {
     ("element", "forward"),
@@ -50,9 +51,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("cost") / "out"
     command = [sys.executable, "-m", "benchmarks.activations", "--rounds", "1"]
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [*command, "--output", str(output)], cwd=root, capture_output=True, text=True
-    )
+    done = warm.run([*command, "--output", str(output)], cwd=root)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ACTIVATIONS)
     return output
