@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import gc
 import json
 import os
 import runpy
@@ -278,7 +277,6 @@ def main() -> None:
     import lenet_bench.reporting.report
     import lenet_bench.reporting.terminal  # noqa: F401
 
-    gc.freeze()  # the memory is shared as long as nobody writes to it
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"a process with {threads} threads cannot be forked safely"
     wanted = serve(socket.socket(fileno=int(sys.argv[1])))
