@@ -120,7 +120,7 @@ def read_fake(size: int | None, images: int, classes: int, channels: int) -> Sou
     side = size or SIDE
     generator = torch.Generator()
 
-    def noise(seed: int) -> torch.Tensor:
+    def noise(seed: int) -> Tensor:
         return torch.randn(channels, side, side, generator=generator.manual_seed(seed))
 
     def make(count: int, offset: int) -> Split:

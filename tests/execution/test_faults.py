@@ -17,7 +17,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,22 +37,22 @@ SHORT = (
 )  # fmt: skip
 
 
-def run(
-    folder: Path, *arguments: str, before: str = "", prefix: list[str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The command; started truly where a shell does something `before`, such as setting a limit.
+def command(arguments: Sequence[str]) -> list[str]:
+    """The command line; of two values of a key the last counts."""
+    return [sys.executable, "-m", "lenet_bench", *last_of_each(arguments)]
 
-    Args:
-        folder: Where it is started.
-        arguments: Of the command.
-        before: What the shell does; `true` for nothing.
-        prefix: A command that gets the shell and its arguments.
-    """
-    command = [sys.executable, "-m", "lenet_bench", *last_of_each(arguments)]
-    if not before and prefix is None:
-        return warm.run(command, cwd=folder)
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command."""
+    return warm.run(command(arguments), cwd=folder)
+
+
+def run_truly(
+    folder: Path, *arguments: str, before: str = "true", prefix: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """The command, from a shell that has done something `before`, such as setting a limit."""
     return subprocess.run(
-        [*(prefix or []), "sh", "-c", f'{before or "true"}; exec "$@"', "sh", *command],
+        [*prefix, "sh", "-c", f'{before}; exec "$@"', "sh", *command(arguments)],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
@@ -70,7 +70,7 @@ def contents(sweep: Path) -> dict[str, bytes]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The tables of `SHORT`, trained without any fault, by processes that are started truly."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = run(folder, *SHORT, before="true")
+    done = run_truly(folder, *SHORT)
     assert done.returncode == 0, done.stderr
     return contents(folder / "sweep")
 
@@ -332,7 +332,7 @@ def test_a_directory_that_is_deleted_in_mid_sweep(
 def test_a_directory_without_permission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
     with read_only(tmp_path / "sweep"):
-        done = run(tmp_path, *SHORT, prefix=without_root_rights())
+        done = run_truly(tmp_path, *SHORT, prefix=without_root_rights())
     assert done.returncode == 1
     assert done.stderr == (
         "lenet-bench: hydra.sweep.dir=sweep: cannot be written to (Permission denied)\n"
@@ -342,7 +342,7 @@ def test_a_directory_without_permission_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_few_open_files_are_enough(tmp_path: Path) -> None:
     """Sixteen runs in one stack, with 40 open files at most."""
-    done = run(
+    done = run_truly(
         tmp_path, "seed=range(16)", "iterations=20", "probe.every=0", "batch_size=16",
         "hydra.launcher.workers=1", "hydra.sweep.dir=sweep", "device=cpu", before="ulimit -n 40",
     )  # fmt: skip

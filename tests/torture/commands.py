@@ -60,17 +60,13 @@ class Server:
 
     Args:
         folder: For the library and what the commands say.
-        counted: Whether file operations are counted and can be hit, which needs gcc and Linux.
     """
 
-    def __init__(self, folder: Path, *, counted: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._counted = counted
         folder.mkdir(parents=True, exist_ok=True)
         self._counter, self._log = folder / "counter", folder / "operations"
-        environment = {**os.environ, **QUIET}
-        if counted:
-            environment["LD_PRELOAD"] = str(build_library(folder))
+        environment = {**os.environ, **QUIET, "LD_PRELOAD": str(build_library(folder))}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.torture.server"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
@@ -106,15 +102,13 @@ class Server:
             once: Only this operation fails.
             report: Whether the report is written.
         """
-        assert self._counted or not at, "an operation is hit only where they are counted"
         self._counter.write_bytes(bytes(8))
         self._log.unlink(missing_ok=True)
         output = self._folder / "output"
-        arm = [str(sweep), str(self._counter), str(self._log), at, error, once]
         wanted = {
             "arguments": [*arguments, f"hydra.sweep.dir={sweep}"],
             "folder": str(self._folder),
-            "arm": arm if self._counted else None,
+            "arm": [str(sweep), str(self._counter), str(self._log), at, error, once],
             "output": str(output),
             "report": report,
         }

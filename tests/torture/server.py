@@ -1,8 +1,8 @@
 """Runs `lenet-bench` many times in one process that forks for each: seconds become a fraction.
 
 In: a JSON line per command on standard input, see `ask`. Out: a JSON line per command: how it ended
-and what it said. Where file operations are counted, the process is started with `preload.c`
-preloaded, which is armed after each fork.
+and what it said. The process is started with `preload.c` preloaded, which counts file operations
+once it is armed after a fork.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ def answer(wanted: dict[str, Any]) -> None:
         terminal.print_report = lambda *_, **__: None
     os.chdir(wanted["folder"])
     sys.argv = ["lenet-bench", *wanted["arguments"]]
-    if wanted["arm"]:
-        folder, counter, log, number, error, once = wanted["arm"]
-        ctypes.CDLL(None).torture_arm(
-            os.fsencode(folder), os.fsencode(counter), os.fsencode(log), number, error, once
-        )
+    folder, counter, log, number, error, once = wanted["arm"]
+    ctypes.CDLL(None).torture_arm(
+        os.fsencode(folder), os.fsencode(counter), os.fsencode(log), number, error, once
+    )
     entry.main()
 
 
