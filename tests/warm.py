@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -109,6 +110,7 @@ def serve(requests: socket.socket) -> Start | None:
             os.close(alive)
             os.read(gone, 1)  # its end
             wanted = Start(**json.loads(content))
+            requests.detach()  # or its number would be closed, which may soon be another file's
             _keep_open(dict(zip(wanted.files, files[1:], strict=True)))
             if wanted.group is None:
                 os.setsid()
@@ -180,6 +182,7 @@ def become(wanted: Start) -> None:
     os.chdir(wanted.folder)
     os.environ.clear()
     os.environ.update(wanted.environment)
+    tempfile.tempdir = None  # it is looked for once, and kept
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old = getattr(sys, name)
         stream = open(  # noqa: SIM115, as the interpreter's own
